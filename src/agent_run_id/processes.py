@@ -1,0 +1,51 @@
+"""Processes: how a child process joins the run that started it.
+
+A child joins through its environment, read once, when the library is imported there. Our own `os.environ` is never
+changed: what is current differs from thread to thread and task to task, and the environment of a process does not.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from agent_run_id.carriers import environ
+from agent_run_id.scope import current_run_id, enter_outermost
+from agent_run_id.settings import DIRECTORY_VARIABLE, configured_directory
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from agent_run_id.ids import RunId
+
+__all__ = ["child_env", "join"]
+
+
+def child_env(base: Mapping[str, str] | None = None, /, **more: str) -> dict[str, str]:
+    """The environment for a child process that is to join the current run: ``subprocess.run(cmd, env=child_env())``.
+
+    A child that imports `agent_run_id` then has the current run as its outermost scope, and records in the same
+    directory as this process. Outside any run the copy carries none, and nothing stale.
+
+    Args:
+        base: What to copy instead of `os.environ`; it is not changed.
+        **more: Variables to set besides.
+
+    Returns:
+        A new dict.
+    """
+    env = dict(os.environ if base is None else base)
+    environ.inject(env, current_run_id())
+    directory = configured_directory()
+    if directory is not None:
+        env[DIRECTORY_VARIABLE] = directory
+    env.update(more)
+    return env
+
+
+def join() -> RunId | None:
+    """Make the run named by the environment, if any, the outermost scope of this context; called once, on import."""
+    run_id = environ.extract(os.environ)
+    if run_id is not None:
+        enter_outermost(run_id)
+    return run_id
