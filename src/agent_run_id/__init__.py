@@ -1,0 +1,94 @@
+"""Hierarchical run tracing for AI agents: one id leads from a log line to the whole tree of what ran.
+
+Use it as ``import agent_run_id as ari``. Importing it loads neither pydantic nor sqlite3 nor asyncio nor logging: what
+reads (`RunRegistry` and its records) and what needs `logging` is loaded when it is first asked for.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+from agent_run_id.binding import bind, isolated
+from agent_run_id.errors import (
+    AgentRunError,
+    ConfigurationError,
+    InvalidRunIdError,
+    InvalidTokenError,
+    RunDepthError,
+    RunNotFound,
+    StoreError,
+)
+from agent_run_id.ids import RunId
+from agent_run_id.processes import child_env, join
+from agent_run_id.run_context import RunContext
+from agent_run_id.runs import ROOT, Decision, NoRun, Run, current_run, start_run
+from agent_run_id.scope import CURRENT, current_run_id
+from agent_run_id.settings import configure
+from agent_run_id.tracing import traced
+
+if TYPE_CHECKING:
+    from agent_run_id.logs import RunIdFilter, setup_logging
+    from agent_run_id.registry import RunRegistry
+    from agent_run_id.schema import RunRecord
+    from agent_run_id.tree import Tree
+
+__all__ = [
+    "CURRENT",
+    "ROOT",
+    "AgentRunError",
+    "ConfigurationError",
+    "Decision",
+    "InvalidRunIdError",
+    "InvalidTokenError",
+    "NoRun",
+    "Run",
+    "RunContext",
+    "RunDepthError",
+    "RunId",
+    "RunIdFilter",
+    "RunNotFound",
+    "RunRecord",
+    "RunRegistry",
+    "StoreError",
+    "Tree",
+    "bind",
+    "child_env",
+    "configure",
+    "current_run",
+    "current_run_id",
+    "isolated",
+    "setup_logging",
+    "start_run",
+    "traced",
+]
+
+__version__ = "0.1.0"
+
+_LATER: Final = {
+    "RunIdFilter": "agent_run_id.logs",
+    "RunRecord": "agent_run_id.schema",
+    "RunRegistry": "agent_run_id.registry",
+    "Tree": "agent_run_id.tree",
+    "setup_logging": "agent_run_id.logs",
+}
+
+
+def __getattr__(name: str) -> Any:
+    try:
+        room = _LATER[name]
+    except KeyError:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+    value = getattr(import_module(room), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+# A pickled id says where everyone finds it, not in which room it is made.
+RunId.__module__ = __name__
+
+join()

@@ -1,0 +1,414 @@
+"""Runs: units of work with a beginning and an end, and what is recorded while they last.
+
+Nothing here raises into the traced program but `RunDepthError`, which is there to stop it, and the plain mistakes of a
+call (a status that does not exist). Nothing waits.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+from agent_run_id.events import (
+    OUTCOME,
+    RUN_DECISION,
+    RUN_ENDED,
+    RUN_STARTED,
+    RUN_STEP,
+    RUN_UPDATED,
+    RUN_USAGE,
+    encode_fields,
+)
+from agent_run_id.ids import RunId, random_id
+from agent_run_id.journal import current_journal
+from agent_run_id.outcomes import ENDINGS, describe_error, note_run, outcome_of
+from agent_run_id.scope import CURRENT, CurrentRun, Scope, ScopeOwner, current_run_id, current_scope
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from types import TracebackType
+    from typing import Self
+
+    from agent_run_id.journal import Journal
+    from agent_run_id.outcomes import Ending, Expected
+
+__all__ = ["ROOT", "UNSET", "Decision", "NoRun", "Root", "Run", "Unset", "current_run", "start_known_run", "start_run"]
+
+
+class Root:
+    """The type of `ROOT`, which stands for "under no other run"."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "ROOT"
+
+    def __reduce__(self) -> str:
+        return "ROOT"
+
+
+ROOT: Final = Root()
+"""The parent of a run that begins a tree of its own, whatever run is current."""
+
+
+class Unset:
+    """The type of `UNSET`, which stands for "not given" where None is a value."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "UNSET"
+
+
+UNSET: Final = Unset()
+
+_NO_OUTPUT: Final = ',"output":null'
+
+
+class Decision:
+    """A choice that was recorded, to which its outcome can be added once it is known."""
+
+    __slots__ = ("_id", "_run")
+
+    def __init__(self, run: Run, decision_id: str) -> None:
+        self._run = run
+        self._id = decision_id
+
+    def outcome(self, text: str) -> None:
+        """Record how the decision turned out."""
+        self._run._record(OUTCOME, {"decision": self._id, "outcome": text})  # noqa: SLF001 - one room
+
+
+class Run(ScopeOwner):
+    """A run that has started. `start_run` makes them.
+
+    `with` and `async with` make it current and end it: `succeeded`, or what the exception that leaves it means.
+    Without them, call `end`. Only the first end counts. All methods may be called from any thread or task.
+
+    Attributes:
+        id: The run's identity.
+    """
+
+    __slots__ = ("_began", "_ended", "_expected", "_journal", "id", "name")
+
+    def __init__(
+        self,
+        run_id: RunId,
+        *,
+        name: str | None = None,
+        journal: Journal | None = None,
+        expected: Expected = (),
+    ) -> None:
+        super().__init__()
+        self.id = run_id
+        self.name = name
+        self._journal = journal or current_journal()
+        self._expected = expected
+        self._began = time.perf_counter_ns()
+        self._ended: list[None] = []
+
+    def __repr__(self) -> str:
+        return f"<Run {self.id.short()} {self.name!r}>"
+
+    def step(self, name: str, /, **data: Any) -> None:
+        """Record something that happened.
+
+        Args:
+            name: What happened, for a person.
+            **data: Whatever describes it; any values, made plain and bounded.
+        """
+        self._record(RUN_STEP, {"name": name, "data": data or None})
+
+    def decide(
+        self, question: str, /, *, options: Iterable[Any], chosen: Any, why: str, confidence: float | None = None
+    ) -> Decision:
+        """Record a decision and its reason.
+
+        Args:
+            question: What was to be decided.
+            options: What could have been chosen.
+            chosen: What was.
+            why: The reason.
+            confidence: From 0 to 1, when known.
+
+        Returns:
+            A handle to add the outcome to.
+        """
+        decision = Decision(self, random_id())
+        self._record(
+            RUN_DECISION,
+            {
+                "decision": decision._id,  # noqa: SLF001 - one room
+                "question": question,
+                "options": _listed(options),
+                "chosen": chosen,
+                "why": why,
+                "confidence": confidence,
+            },
+        )
+        return decision
+
+    def usage(
+        self,
+        *,
+        model: str,
+        input_tokens: int | None = None,
+        output_tokens: int | None = None,
+        cache_read_tokens: int | None = None,
+        cache_write_tokens: int | None = None,
+        reasoning_tokens: int | None = None,
+        cost: float | None = None,
+        currency: str = "USD",
+        call_id: str | None = None,
+        inclusive: bool = False,
+    ) -> None:
+        """Record what a call to a model used. What is not known is None, never 0.
+
+        Args:
+            model: The model, by its provider's name for it.
+            input_tokens: Tokens sent, those of the cache included.
+            output_tokens: Tokens received, those of the reasoning included.
+            cache_read_tokens: Of the input, those read from the cache.
+            cache_write_tokens: Of the input, those written to the cache.
+            reasoning_tokens: Of the output, those of the reasoning.
+            cost: What it cost, in `currency`.
+            currency: An ISO 4217 code.
+            call_id: The provider's id of the call; the same call reported twice counts once.
+            inclusive: Whether this is a total that already contains what the runs below report.
+        """
+        self._record(
+            RUN_USAGE,
+            {
+                "model": model,
+                "input_tokens": input_tokens,
+                "output_tokens": output_tokens,
+                "cache_read_tokens": cache_read_tokens,
+                "cache_write_tokens": cache_write_tokens,
+                "reasoning_tokens": reasoning_tokens,
+                "cost": cost,
+                "currency": None if cost is None else currency,
+                "call_id": call_id,
+                "inclusive": inclusive or None,
+            },
+        )
+
+    def update(
+        self,
+        *,
+        output: Any = UNSET,
+        summary: str | Unset = UNSET,
+        tags: Iterable[str] | Unset = UNSET,
+        attributes: Mapping[str, Any] | Unset = UNSET,
+    ) -> None:
+        """Change what is known of the run while it lasts.
+
+        Args:
+            output: What it produced so far; replaces what was recorded before.
+            summary: One line for a person; replaces.
+            tags: Added to those it has.
+            attributes: Merged into those it has, key by key.
+        """
+        fields = {"output": output, "summary": summary, "tags": tags, "attributes": attributes}
+        given = {name: value for name, value in fields.items() if value is not UNSET}
+        if "tags" in given:
+            given["tags"] = _listed(given["tags"])
+        if given:
+            self._record(RUN_UPDATED, given, explicit_none=output is None)
+
+    def end(
+        self,
+        *,
+        status: Ending | None = None,
+        output: Any = UNSET,
+        error: BaseException | str | None = None,
+    ) -> None:
+        """End the run. Only the first end of a run counts; further calls do nothing.
+
+        Args:
+            status: ``"succeeded"``, ``"failed"`` or ``"cancelled"``; None derives it from `error`.
+            output: What the run produced.
+            error: What went wrong: an exception, or a text.
+
+        Raises:
+            ValueError: there is no such status to end a run with.
+        """
+        if status is not None and status not in ENDINGS:
+            raise ValueError(f"a run ends as one of {', '.join(ENDINGS)}, not {status!r}")
+        self._end(status, output, error)
+
+    def _end(self, status: str | None, output: Any, error: BaseException | str | None) -> None:
+        self._ended.append(None)  # atomic: of two threads, the one that finds itself first ends the run
+        if len(self._ended) > 1 or not self._journal.records:
+            return
+        if status is None:
+            status = outcome_of(error, self._expected)
+        fields: dict[str, Any] = {"status": status, "elapsed": (time.perf_counter_ns() - self._began) // 1000}
+        if output is not UNSET:
+            fields["output"] = output
+        if error is not None:
+            fields["error"] = describe_error(error, expected=self._expected)
+        self._record(RUN_ENDED, fields, explicit_none=output is None)
+
+    def _record(self, kind: str, fields: Mapping[str, Any], *, explicit_none: bool = False) -> None:
+        """Append one event; `explicit_none` says that an output of None was given, not left out."""
+        journal = self._journal
+        if journal.records:
+            journal.append(kind, self.id.token, encode_fields(fields) + (_NO_OUTPUT if explicit_none else ""))
+
+    def begin(self) -> Scope:
+        """The scope of this run."""
+        return Scope(self.id, self)
+
+    def finish(self, error: BaseException | None) -> None:
+        """End the run by what left it."""
+        if error is not None:
+            note_run(error, self.id, self.name, self._expected)
+        self._end(None, UNSET, error)
+
+    def __enter__(self) -> Self:
+        self._enter(self.begin())
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._leave()
+        if not self._open:
+            self.finish(exc)
+
+    async def __aenter__(self) -> Self:
+        self._enter(self.begin())
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._leave()
+        if not self._open:
+            self.finish(exc)
+
+
+class NoRun(Run):
+    """What `current_run` returns where there is no run: it is false, ignores everything and counts what it ignored.
+
+    Attributes:
+        ignored: How often something was to be recorded outside any run, in this process.
+    """
+
+    __slots__ = ("ignored",)
+
+    def __init__(self) -> None:
+        ScopeOwner.__init__(self)
+        self.name = None
+        self.ignored = 0
+        self._ended = []
+
+    def __bool__(self) -> bool:
+        return False
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise AttributeError(f"no run is current here, so there is no {name!r}; start_run(…) begins one")
+
+    def __repr__(self) -> str:
+        return "<NoRun>"
+
+    def begin(self) -> Scope:
+        """The scope of no run."""
+        return Scope(None)
+
+    def finish(self, error: BaseException | None) -> None:
+        """Nothing ends."""
+
+    def _record(self, kind: str, fields: Mapping[str, Any], *, explicit_none: bool = False) -> None:
+        self.ignored += 1
+
+    def _end(self, status: str | None, output: Any, error: BaseException | str | None) -> None:
+        self.ignored += 1
+
+
+_no_run: Final = NoRun()
+
+
+def current_run() -> Run:
+    """The run in force here, to record something in it; a `NoRun`, which ignores and counts, where there is none.
+
+    Where only the id is known, as beyond a carrier, the result records under that id.
+    """
+    scope = current_scope()
+    if scope is None or scope.run_id is None:
+        return _no_run
+    return scope.run if isinstance(scope.run, Run) else Run(scope.run_id)
+
+
+def start_run(
+    name: str,
+    *,
+    kind: str = "task",
+    parent: RunId | CurrentRun | Root = CURRENT,
+    input: Any = None,  # noqa: A002 - the field's word
+    key: str | None = None,
+    user_id: str | None = None,
+    session_id: str | None = None,
+    summary: str | None = None,
+    tags: Iterable[str] = (),
+    attributes: Mapping[str, Any] | None = None,
+    links: Iterable[RunId | str] = (),
+    expected: Expected | type[BaseException] = (),
+) -> Run:
+    """Start a run, now. `with` makes it current and ends it; otherwise call its `end`.
+
+    Args:
+        name: What it is, for a person: the agent's or the tool's name.
+        kind: `agent`, `tool`, `llm`, `task`, `workflow`, `batch`, `request`, `job`, `process`, or a word of your own.
+        parent: The run above it: the current one (`CURRENT`), a `RunId`, or `ROOT` for none.
+        input: What it was given.
+        key: Names it within its parent, the same from one day's run to the next ("invoice-4711").
+        user_id: Whose it is; runs below have the same unless they say otherwise.
+        session_id: The conversation or session it is part of; inherited likewise.
+        summary: One line for a person.
+        tags: Words to find it by.
+        attributes: Anything else, by name.
+        links: Other runs it has to do with, beside its parent.
+        expected: Exceptions that are not failures when they leave it.
+
+    Raises:
+        RunDepthError: the parent is as deep as `configure(max_depth=…)` allows.
+        TypeError: `parent` is none of those things.
+    """
+    return start_known_run(
+        RunId.generate(_parent_of(parent)),
+        name,
+        expected=(expected,) if isinstance(expected, type) else expected,
+        kind=kind,
+        input=input,
+        key=key,
+        user_id=user_id,
+        session_id=session_id,
+        summary=summary,
+        tags=_listed(tags) or None,
+        attributes=attributes,
+        links=[link.token if isinstance(link, RunId) else link for link in links] or None,
+    )
+
+
+def start_known_run(run_id: RunId, name: str, *, expected: Expected = (), **fields: Any) -> Run:
+    """Start a run whose id exists already, with the fields of its first event."""
+    run = Run(run_id, name=name, expected=expected)
+    run._record(RUN_STARTED, {"name": name, **fields})  # noqa: SLF001 - one room
+    return run
+
+
+def _parent_of(parent: RunId | CurrentRun | Root) -> RunId | None:
+    if isinstance(parent, CurrentRun):
+        return current_run_id()
+    if isinstance(parent, RunId):
+        return parent
+    if isinstance(parent, Root):
+        return None
+    hint = "parent=run.id" if isinstance(parent, Run) else "parent=ROOT for none, or leave it out for the current run"
+    raise TypeError(f"the parent of a run is a RunId, CURRENT or ROOT, not {type(parent).__name__}; write {hint}")
+
+
+def _listed(values: Iterable[Any] | str) -> list[Any]:
+    """A list of `values`; of a lone string, which is one value and not its letters, a list of one."""
+    return [values] if isinstance(values, str) else list(values)

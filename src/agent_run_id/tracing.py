@@ -1,0 +1,125 @@
+"""`@traced`: a run for every call of a function, coroutine function, generator or async generator."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
+
+from agent_run_id.calls import Call, wrap_calls
+from agent_run_id.runs import ROOT, Run, start_run
+from agent_run_id.scope import Scope, current_run_id
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from agent_run_id.ids import RunId
+    from agent_run_id.outcomes import Expected
+
+__all__ = ["Capture", "traced"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+Capture = Literal["none", "input", "output", "both"]
+_CAPTURES = ("none", "input", "output", "both")
+
+
+@overload
+def traced(fn: Callable[P, T], /) -> Callable[P, T]: ...
+
+
+@overload
+def traced(
+    *,
+    name: str | None = None,
+    kind: str = "task",
+    capture: Capture = "none",
+    expected: Expected | type[BaseException] = (),
+) -> Callable[[Callable[P, T]], Callable[P, T]]: ...
+
+
+def traced(
+    fn: Callable[..., Any] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    kind: str = "task",
+    capture: Capture = "none",
+    expected: Expected | type[BaseException] = (),
+) -> Callable[..., Any]:
+    """Start a run for every call, under the run that is current at the call; end it with what the call comes to.
+
+    A coroutine's run begins when it is first awaited, a generator's with its first item. Code that consumes a generator
+    never sees the generator's run; a generator that is abandoned ends as ``cancelled``.
+
+    Args:
+        fn: What to trace, when used without parentheses.
+        name: The name of the runs; the function's qualified name by default.
+        kind: Their kind, as in `start_run`.
+        capture: Whether to record the arguments as input, what is returned as output, or both. A generator has no
+            output of its own but what it returns.
+        expected: Exceptions that are not failures.
+
+    Raises:
+        ValueError: `capture` is something else.
+    """
+    if capture not in _CAPTURES:
+        raise ValueError(f"capture is one of {', '.join(_CAPTURES)}, not {capture!r}")
+
+    def decorate(fn: Callable[P, T]) -> Callable[P, T]:
+        title = name or getattr(fn, "__qualname__", None) or repr(fn)
+
+        def call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
+            given = _arguments(fn, args, kwargs) if capture in ("input", "both") else None
+            return _TracedCall(title, kind, given, expected, keeps_output=capture in ("output", "both"))
+
+        return wrap_calls(fn, call)
+
+    return decorate if fn is None else decorate(fn)
+
+
+class _TracedCall(Call):
+    """One call of a traced function: its run starts when the call begins, under the run of whoever called."""
+
+    __slots__ = ("_expected", "_input", "_keeps_output", "_kind", "_name", "_output", "_run")
+
+    def __init__(
+        self, name: str, kind: str, given: Any, expected: Expected | type[BaseException], *, keeps_output: bool
+    ) -> None:
+        super().__init__(current_run_id())
+        self._name = name
+        self._kind = kind
+        self._input = given
+        self._expected = expected
+        self._keeps_output = keeps_output
+        self._run: Run | None = None
+
+    def begin(self) -> Scope:
+        parent: RunId | None = self.run_id
+        self._run = start_run(
+            self._name,
+            kind=self._kind,
+            parent=ROOT if parent is None else parent,
+            input=self._input,
+            expected=self._expected,
+        )
+        self._input = None  # recorded; a long stream need not keep its arguments alive
+        return self._run.begin()
+
+    def returned(self, value: Any) -> None:
+        if self._keeps_output and self._run is not None:
+            self._run.end(output=value)
+
+    def finish(self, error: BaseException | None) -> None:
+        if self._run is not None:
+            self._run.finish(error)
+
+
+def _arguments(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of a call by name, without the `self` or `cls` of a method."""
+    import inspect  # here: it costs 10 ms to import, and only those who capture need it
+
+    try:
+        bound = inspect.signature(fn).bind(*args, **kwargs).arguments
+    except (TypeError, ValueError):
+        return {"args": args, "kwargs": kwargs}
+    return {name: value for name, value in bound.items() if name not in ("self", "cls")}
