@@ -35,7 +35,7 @@ from agent_run_id.hosts import describe_process
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["JOURNALS", "SUFFIX", "Journal", "current_journal", "recording_in"]
+__all__ = ["JOURNALS", "SUFFIX", "Journal", "current_journal", "journal_in", "recording_in"]
 
 JOURNALS: Final = "journal"
 """The folder of the journals, inside the directory of `settings.directory`."""
@@ -149,7 +149,6 @@ class Journal:
         self._sequence = itertools.count(1)
         self._retry_at = 0
         self._warned = False
-        _journals.append(self)
 
     @property
     def records(self) -> bool:
@@ -263,7 +262,6 @@ class Journal:
         file = self._file.pop(0, None)
         if file is not None:
             file.close()
-        _journals.remove(self)
 
     def close_inherited(self) -> None:
         """Close the parent's file in a forked child and begin one of our own with the next event."""
@@ -295,8 +293,14 @@ def _not_chosen(fd: int, data: bytes, size: int) -> int:
 
 
 _write: Callable[[int, bytes, int], int] = _not_chosen
-_journals: list[Journal] = []  # those a forked child has to close: all, also the ones nobody else remembers
+_journals: dict[str, Journal] = {}  # by directory; none is ever forgotten, for a forked child has to close them all
 _current: list[Journal] = []
+
+
+def journal_in(directory: str) -> Journal:
+    """The journal of this process in `directory`: the same one every time."""
+    journal = _journals.get(directory)
+    return journal if journal is not None else _journals.setdefault(directory, Journal(directory))
 
 
 def current_journal() -> Journal:
@@ -311,27 +315,28 @@ def current_journal() -> Journal:
 
 def _resolved() -> Journal:
     try:
-        return Journal(settings.directory())
+        directory = settings.directory()
     except StoreError as error:
         return Journal(None, problem=str(error))
+    return Journal(None) if directory is None else journal_in(directory)
 
 
 @contextmanager
 def recording_in(directory: str) -> Iterator[Journal]:
     """Record in `directory` for a while, in the whole process; afterwards as before, into the very same journal."""
-    before, configured = _current[:], settings.configured_directory()
+    configured = settings.configured_directory()
     settings.configure(directory=directory)
     journal = current_journal()
     try:
         yield journal
     finally:
         settings.configure(directory=configured)
-        _current[:] = before
+        _journals.pop(directory, None)
         journal.close()
 
 
 def _after_fork() -> None:
-    for journal in list(_journals):
+    for journal in list(_journals.values()):
         journal.close_inherited()
 
 

@@ -98,13 +98,14 @@ class Run(ScopeOwner):
         name: str | None = None,
         journal: Journal | None = None,
         expected: Expected = (),
+        began: int | None = None,
     ) -> None:
         super().__init__()
         self.id = run_id
         self.name = name
         self._journal = journal or current_journal()
         self._expected = expected
-        self._began = time.perf_counter_ns()
+        self._began = began
         self._ended: list[None] = []
 
     def __repr__(self) -> str:
@@ -242,7 +243,9 @@ class Run(ScopeOwner):
             return
         if status is None:
             status = outcome_of(error, self._expected)
-        fields: dict[str, Any] = {"status": status, "elapsed": (time.perf_counter_ns() - self._began) // 1000}
+        fields: dict[str, Any] = {"status": status}
+        if self._began is not None:
+            fields["elapsed"] = (time.perf_counter_ns() - self._began) // 1000
         if output is not UNSET:
             fields["output"] = output
         if error is not None:
@@ -391,9 +394,11 @@ def start_run(
     )
 
 
-def start_known_run(run_id: RunId, name: str, *, expected: Expected = (), **fields: Any) -> Run:
+def start_known_run(
+    run_id: RunId, name: str, *, journal: Journal | None = None, expected: Expected = (), **fields: Any
+) -> Run:
     """Start a run whose id exists already, with the fields of its first event."""
-    run = Run(run_id, name=name, expected=expected)
+    run = Run(run_id, name=name, journal=journal, expected=expected, began=time.perf_counter_ns())
     run._record(RUN_STARTED, {"name": name, **fields})  # noqa: SLF001 - one room
     return run
 

@@ -1,0 +1,173 @@
+"""Folding: the state of one run as a pure function of the events recorded about it.
+
+The order in which journals are read cannot matter, so nothing here depends on it: events are put in an order of their
+own - by time, but never against the sequence of one process, whose clock may be set back - and folded from the start.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from agent_run_id.events import OUTCOME, RUN_DECISION, RUN_ENDED, RUN_STARTED, RUN_UPDATED, RUN_USAGE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+__all__ = ["FoldedRun", "StoredEvent", "fold", "in_order"]
+
+
+class StoredEvent(NamedTuple):
+    """An event as the index holds it: times in microseconds since the epoch, `process` the id of its process."""
+
+    process: str
+    seq: int
+    time: int
+    type: str
+    data: dict[str, Any]
+
+
+class FoldedRun:
+    """What the events of one run come to. The owner's death is not in them; the index adds it."""
+
+    __slots__ = (
+        "details",
+        "elapsed",
+        "ended_at",
+        "key",
+        "kind",
+        "last_event_at",
+        "name",
+        "owner",
+        "session_id",
+        "started_at",
+        "status",
+        "summary",
+        "user_id",
+    )
+
+    def __init__(self) -> None:
+        self.owner: str | None = None
+        self.name: str | None = None
+        self.kind: str | None = None
+        self.key: str | None = None
+        self.status: str | None = None
+        self.started_at: int | None = None
+        self.ended_at: int | None = None
+        self.last_event_at: int | None = None
+        self.elapsed: int | None = None
+        self.user_id: str | None = None
+        self.session_id: str | None = None
+        self.summary: str | None = None
+        self.details: dict[str, Any] = {}
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is lost when its owner dies."""
+        return self.status == "running"
+
+
+def in_order(events: Iterable[StoredEvent]) -> list[StoredEvent]:
+    """Sort events by time, keeping those of one process in their sequence whatever its clock did."""
+    latest: dict[str, int] = {}
+    keyed: list[tuple[int, str, int, StoredEvent]] = []
+    for event in sorted(events, key=lambda event: (event.process, event.seq)):
+        time = max(event.time, latest.get(event.process, event.time))
+        latest[event.process] = time
+        keyed.append((time, event.process, event.seq, event))
+    keyed.sort(key=lambda row: row[:3])
+    return [row[3] for row in keyed]
+
+
+def fold(events: Iterable[StoredEvent]) -> FoldedRun:
+    """Fold the events of one run."""
+    run = FoldedRun()
+    ordered = in_order(events)
+    # The start first, wherever it stands: who owns the run decides what the other events may do.
+    for event in ordered:
+        if event.type == RUN_STARTED:
+            _started(run, event)
+            break
+    for event in ordered:
+        run.last_event_at = event.time if run.last_event_at is None else max(run.last_event_at, event.time)
+        handler = _HANDLERS.get(event.type)
+        if handler is not None:
+            handler(run, event)
+    return run
+
+
+def _started(run: FoldedRun, event: StoredEvent) -> None:
+    data = event.data
+    run.owner = event.process
+    run.status = "running"
+    run.started_at = event.time
+    run.name = _text(data.get("name"))
+    run.kind = _text(data.get("kind"))
+    run.key = _text(data.get("key"))
+    run.user_id = _text(data.get("user_id"))
+    run.session_id = _text(data.get("session_id"))
+    run.summary = _text(data.get("summary"))
+    for name in ("input", "tags", "attributes", "links"):
+        if name in data:
+            run.details[name] = data[name]
+
+
+def _updated(run: FoldedRun, event: StoredEvent) -> None:
+    data, details = event.data, run.details
+    if "output" in data:
+        details["output"] = data["output"]
+    if "summary" in data:
+        run.summary = _text(data["summary"])
+    if isinstance(data.get("tags"), list):
+        tags = list(details.get("tags", ()))
+        details["tags"] = tags + [tag for tag in data["tags"] if tag not in tags]
+    if isinstance(data.get("attributes"), dict):
+        details["attributes"] = {**details.get("attributes", {}), **data["attributes"]}
+
+
+def _ended(run: FoldedRun, event: StoredEvent) -> None:
+    if run.owner is not None and event.process != run.owner:
+        run.details["refused_ends"] = run.details.get("refused_ends", 0) + 1
+        return
+    if run.ended_at is not None:
+        return  # only the first end counts
+    data = event.data
+    run.status = _text(data.get("status")) or "succeeded"
+    run.ended_at = event.time
+    elapsed = data.get("elapsed")
+    run.elapsed = elapsed if isinstance(elapsed, int) else None
+    for name in ("output", "error"):
+        if name in data:
+            run.details[name] = data[name]
+
+
+def _decided(run: FoldedRun, event: StoredEvent) -> None:
+    fields = ("question", "options", "chosen", "why", "confidence")
+    made = {name: event.data[name] for name in fields if event.data.get(name) is not None}
+    decision = {"id": str(event.data.get("decision")), "question": "", **made}
+    run.details.setdefault("decisions", []).append(decision)
+
+
+def _turned_out(run: FoldedRun, event: StoredEvent) -> None:
+    for decision in run.details.get("decisions", ()):
+        if decision["id"] == event.data.get("decision"):
+            decision["outcome"] = _text(event.data.get("outcome"))
+
+
+def _used(run: FoldedRun, event: StoredEvent) -> None:
+    reports: list[dict[str, Any]] = run.details.setdefault("usage", [])
+    call = event.data.get("call_id")
+    if call is None or all(report.get("call_id") != call for report in reports):
+        reports.append({"model": "", **event.data})
+
+
+def _text(value: Any) -> str | None:
+    return value if value is None or isinstance(value, str) else str(value)
+
+
+_HANDLERS: dict[str, Callable[[FoldedRun, StoredEvent], None]] = {
+    RUN_UPDATED: _updated,
+    RUN_ENDED: _ended,
+    RUN_DECISION: _decided,
+    OUTCOME: _turned_out,
+    RUN_USAGE: _used,
+}

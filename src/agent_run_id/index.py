@@ -1,0 +1,372 @@
+"""The index: a SQLite database built from journals, which answers what reading them all would answer, only sooner.
+
+It is a cache: named by its format, deletable at any time, rebuilt by itself when malformed. Every event is applied
+exactly once, by (process, sequence), however many readers race and however often a journal was copied. The row of a run
+is folded anew from all its events whenever one arrives, so no order of journals can give another content.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import sqlite3
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from agent_run_id.errors import InvalidTokenError, StoreError
+from agent_run_id.events import RUN_STARTED
+from agent_run_id.folding import StoredEvent, fold
+from agent_run_id.ids import RunId
+from agent_run_id.journal import JOURNALS, SUFFIX
+from agent_run_id.reading import Header, lines_from, parse_line, read_header, state_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+__all__ = ["INDEX_VERSION", "Index"]
+
+INDEX_VERSION: Final = 1
+
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS processes (
+    pk INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    state TEXT NOT NULL,
+    header TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS journals (
+    name TEXT PRIMARY KEY,
+    process INTEGER NOT NULL REFERENCES processes,
+    segment INTEGER NOT NULL,
+    inode INTEGER NOT NULL,
+    offset INTEGER NOT NULL,
+    unreadable INTEGER NOT NULL DEFAULT 0,
+    sealed INTEGER NOT NULL DEFAULT 0
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS runs (
+    pk INTEGER PRIMARY KEY,
+    id BLOB NOT NULL UNIQUE,
+    parent INTEGER REFERENCES runs,
+    root INTEGER REFERENCES runs,
+    depth INTEGER NOT NULL DEFAULT 0,
+    name TEXT,
+    kind TEXT,
+    key TEXT,
+    status TEXT,
+    started_at INTEGER,
+    ended_at INTEGER,
+    last_event_at INTEGER,
+    elapsed INTEGER,
+    user_id TEXT,
+    session_id TEXT,
+    summary TEXT,
+    owner INTEGER REFERENCES processes,
+    details TEXT NOT NULL DEFAULT '{}'
+);
+CREATE INDEX IF NOT EXISTS runs_by_parent ON runs (parent) WHERE parent IS NOT NULL;
+CREATE INDEX IF NOT EXISTS runs_by_root ON runs (root);
+CREATE INDEX IF NOT EXISTS runs_by_start ON runs (started_at);
+CREATE INDEX IF NOT EXISTS roots_by_start ON runs (started_at) WHERE parent IS NULL;
+CREATE INDEX IF NOT EXISTS open_runs ON runs (owner) WHERE status = 'running';
+CREATE TABLE IF NOT EXISTS events (
+    process INTEGER NOT NULL REFERENCES processes,
+    seq INTEGER NOT NULL,
+    run INTEGER NOT NULL REFERENCES runs,
+    type TEXT NOT NULL,
+    time INTEGER NOT NULL,
+    data TEXT NOT NULL,
+    PRIMARY KEY (process, seq)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS events_by_run ON events (run);
+"""
+
+_ENVELOPE: Final = frozenset({"v", "type", "run", "time", "seq"})
+_BUSY_S: Final = 60.0
+
+
+class Index:
+    """The index of one directory. `update` brings it up to date; `read` queries it.
+
+    One instance may be used from any number of threads, and after a fork.
+
+    Args:
+        directory: The directory the journals are in; it need not exist.
+    """
+
+    def __init__(self, directory: str) -> None:
+        self.directory = Path(directory)
+        self._lock = threading.RLock()
+        self._connection: sqlite3.Connection | None = None
+        self._pid = 0
+
+    @property
+    def path(self) -> Path:
+        """Where the database is: beside the journals, or in the reader's cache when that cannot be written."""
+        name = f"index-{INDEX_VERSION}.sqlite3"
+        if os.access(self.directory, os.W_OK):
+            return self.directory / name
+        base = os.environ.get("XDG_CACHE_HOME", "")
+        cache = Path(base) if os.path.isabs(base) else Path(os.path.expanduser("~")) / ".cache"  # noqa: PTH111, PTH117
+        digest = hashlib.sha256(os.fsencode(self.directory)).hexdigest()[:16]
+        return cache / "agent-run-id" / digest / name
+
+    def update(self) -> None:
+        """Apply what the journals have beyond what was applied before.
+
+        Raises:
+            StoreError: the directory exists and cannot be read.
+        """
+        with self._lock:
+            try:
+                self._apply_all()
+            except sqlite3.DatabaseError as error:
+                if isinstance(error, sqlite3.OperationalError) and "malformed" not in str(error):
+                    raise
+                self._rebuild()
+                self._apply_all()
+
+    def read(self, sql: str, parameters: Iterable[Any] = ()) -> list[sqlite3.Row]:
+        """The rows of one query."""
+        with self._lock:
+            return self._connected().execute(sql, tuple(parameters)).fetchall()
+
+    def close(self) -> None:
+        """Close the database; the next use opens it again."""
+        with self._lock:
+            if self._connection is not None and self._pid == os.getpid():
+                self._connection.close()
+            self._connection = None
+
+    def _connected(self) -> sqlite3.Connection:
+        if self._connection is None or self._pid != os.getpid():
+            # A connection that crossed a fork corrupts the file without a sound: it is left, not closed.
+            self._connection = self._open()
+            self._pid = os.getpid()
+        return self._connection
+
+    def _open(self) -> sqlite3.Connection:
+        try:
+            if not self.directory.is_dir():
+                return _prepared(":memory:")
+            path = self.path
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with _file_lock(path):
+                try:
+                    return _prepared(str(path))
+                except sqlite3.DatabaseError:
+                    _remove(path)
+                    return _prepared(str(path))
+        except OSError:
+            return _prepared(":memory:")
+
+    def _rebuild(self) -> None:
+        self.close()
+        path = self.path
+        with _file_lock(path):
+            _remove(path)
+
+    def _apply_all(self) -> None:
+        connection = self._connected()
+        # IMMEDIATE: a transaction that reads and then writes fails at once when another writes meanwhile.
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            _Update(connection, self.directory / JOURNALS).apply()
+        except BaseException:
+            connection.rollback()
+            raise
+        connection.commit()
+
+
+def _prepared(path: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
+    try:
+        connection.row_factory = sqlite3.Row
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("BEGIN IMMEDIATE")
+        for statement in _SCHEMA.split(";\n"):
+            connection.execute(statement)
+        connection.commit()
+        if path != ":memory:":
+            os.chmod(path, 0o600)  # noqa: PTH101
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _remove(path: Path) -> None:
+    for suffix in ("", "-wal", "-shm"):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(f"{path}{suffix}")  # noqa: PTH108
+
+
+@contextlib.contextmanager
+def _file_lock(path: Path) -> Iterator[None]:
+    """One process at a time creates or replaces the database."""
+    with open(f"{path}.lock", "a", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:  # noqa: PTH123
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and 0 <= value < 2**63
+
+
+class _Update:
+    """One pass over the journals, inside one transaction."""
+
+    def __init__(self, connection: sqlite3.Connection, folder: Path) -> None:
+        self._db = connection
+        self._folder = folder
+        self._changed: set[int] = set()
+        self._runs: dict[str, int] = {}
+
+    def apply(self) -> None:
+        known = {row["name"]: row for row in self._db.execute("SELECT * FROM journals")}
+        dead: list[int] = []
+        for name, path, size in self._entries():
+            row = known.get(name)
+            if row is None or not row["sealed"]:
+                self._journal(name, path, size, row, dead)
+        for process in dead:
+            self._changed.update(
+                row["pk"] for row in self._db.execute("SELECT pk FROM runs WHERE owner = ? AND status = 'running'", [process])
+            )
+        self._fold()
+
+    def _entries(self) -> list[tuple[str, str, int]]:
+        try:
+            with os.scandir(self._folder) as entries:
+                found = [entry for entry in entries if entry.name.endswith(SUFFIX) and not entry.name.startswith(".")]
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise StoreError(f"the journals in {self._folder} cannot be read: {error.strerror}") from error
+        result = []
+        for entry in found:
+            with contextlib.suppress(FileNotFoundError):  # retention of another process
+                result.append((entry.name, entry.path, entry.stat().st_size))
+        return sorted(result)
+
+    def _journal(self, name: str, path: str, size: int, row: sqlite3.Row | None, dead: list[int]) -> None:
+        header = read_header(path)
+        if header is None:
+            return
+        # Probe first, then read to the end: what a dead process wrote is all there.
+        state = state_of(path, header) if header.segment == 1 else self._state_so_far(header)
+        process = self._process(header, state)
+        offset = row["offset"] if row is not None and size >= row["offset"] else 0
+        unreadable = row["unreadable"] if row is not None else 0
+        if size > offset or row is None:
+            for line, offset in lines_from(path, offset):  # noqa: B007, B020 - the offset behind the last line is kept
+                events, bad = parse_line(line)
+                unreadable += bad
+                for event in events:
+                    self._event(process, event)
+        if state == "dead":
+            dead.append(process)
+        self._db.execute(
+            "INSERT OR REPLACE INTO journals VALUES (?, ?, ?, ?, ?, ?, ?)",
+            [name, process, header.segment, header.fields.get("inode", 0), offset, unreadable, state == "dead"],
+        )
+
+    def _state_so_far(self, header: Header) -> str:
+        """The state by the first journal of the process: the lock of a later one proves nothing."""
+        row = self._db.execute("SELECT state FROM processes WHERE id = ?", [header.process]).fetchone()
+        return "unknown" if row is None else row["state"]
+
+    def _process(self, header: Header, state: str) -> int:
+        row = self._db.execute(
+            "INSERT INTO processes (id, state, header) VALUES (?, ?, ?)"
+            " ON CONFLICT (id) DO UPDATE SET state = excluded.state RETURNING pk",
+            [header.process, state, json.dumps(header.fields)],
+        ).fetchone()
+        return int(row["pk"])
+
+    def _event(self, process: int, event: dict[str, Any]) -> None:
+        seq, time, kind = event.get("seq"), event.get("time"), event.get("type")
+        if not (_is_count(seq) and _is_count(time) and isinstance(kind, str)):
+            return
+        try:
+            run_id = RunId.from_token(event.get("run", ""))
+        except InvalidTokenError:
+            return
+        run = self._run(run_id, starts=kind == RUN_STARTED)
+        data = {name: value for name, value in event.items() if name not in _ENVELOPE}
+        cursor = self._db.execute(
+            "INSERT OR IGNORE INTO events VALUES (?, ?, ?, ?, ?, ?)",
+            [process, seq, run, kind, time, json.dumps(data, ensure_ascii=False, separators=(",", ":"))],
+        )
+        if cursor.rowcount:
+            self._changed.add(run)
+
+    def _run(self, run_id: RunId, *, starts: bool) -> int:
+        """The row of a run; those of its parent and root too, which may never be recorded themselves.
+
+        A run's place in the tree is what its start says. Until that is seen, any token with lineage tells.
+        """
+        known = self._runs.get(run_id.token)
+        if known is not None and not starts:
+            return known
+        pk = self._row(run_id.value)
+        if run_id.parent_id is not None:
+            root = self._row(run_id.root_id)
+            parent = self._row(run_id.parent_id)
+            if parent != root:
+                self._db.execute(
+                    "UPDATE runs SET root = ?, depth = ? WHERE pk = ? AND parent IS NULL AND root IS NULL",
+                    [root, run_id.depth - 1, parent],
+                )
+            self._db.execute(
+                "UPDATE runs SET parent = ?, root = ?, depth = ? WHERE pk = ? AND (? OR parent IS NULL)",
+                [parent, root, run_id.depth, pk, starts],
+            )
+        self._runs[run_id.token] = pk
+        return pk
+
+    def _row(self, value: str) -> int:
+        key = bytes.fromhex(value.replace("-", ""))
+        row = self._db.execute("SELECT pk FROM runs WHERE id = ?", [key]).fetchone()
+        if row is not None:
+            return int(row["pk"])
+        return int(self._db.execute("INSERT INTO runs (id) VALUES (?) RETURNING pk", [key]).fetchone()["pk"])
+
+    def _fold(self) -> None:
+        processes = {row["id"]: row for row in self._db.execute("SELECT id, pk, state FROM processes")}
+        for run in self._changed:
+            rows = self._db.execute(
+                "SELECT p.id AS process, seq, time, type, data FROM events e JOIN processes p ON p.pk = e.process"
+                " WHERE run = ?",
+                [run],
+            )
+            folded = fold(StoredEvent(r["process"], r["seq"], r["time"], r["type"], json.loads(r["data"])) for r in rows)
+            owner = processes.get(folded.owner or "")
+            status = folded.status
+            if folded.is_open and owner is not None and owner["state"] == "dead":
+                status = "lost"
+            self._db.execute(
+                "UPDATE runs SET name = ?, kind = ?, key = ?, status = ?, started_at = ?, ended_at = ?,"
+                " last_event_at = ?, elapsed = ?, user_id = ?, session_id = ?, summary = ?, owner = ?, details = ?"
+                " WHERE pk = ?",
+                [
+                    folded.name,
+                    folded.kind,
+                    folded.key,
+                    status,
+                    folded.started_at,
+                    folded.ended_at,
+                    folded.last_event_at,
+                    folded.elapsed,
+                    folded.user_id,
+                    folded.session_id,
+                    folded.summary,
+                    None if owner is None else owner["pk"],
+                    json.dumps(folded.details, ensure_ascii=False, separators=(",", ":")),
+                    run,
+                ],
+            )

@@ -1,0 +1,136 @@
+"""Reading journals: lines back into events, and whether the process that wrote them still lives.
+
+A reader never trusts a journal: a torn last line, garbage in the middle or two lines glued together by a full disk are
+counted, and the rest is read.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from agent_run_id.events import PROCESS_STARTED
+from agent_run_id.hosts import boot_id, host_name, pid_namespace, process_start
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["Header", "State", "lines_from", "parse_line", "read_header", "state_of"]
+
+State = Literal["alive", "dead", "unknown"]
+
+_HEADER_BYTES: Final = 65_536
+_CHUNK: Final = 4 * 1024 * 1024
+_BEGINNING: Final = b'{"v":'
+_HALF_CHARACTER: Final = rb"\ud"
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The first line of a journal: which process wrote it, and which of its files this is."""
+
+    process: str
+    segment: int
+    fields: dict[str, Any]
+
+
+def read_header(path: str) -> Header | None:
+    """The header of the journal at `path`; None when there is none that can be read."""
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123
+            line = file.readline(_HEADER_BYTES)
+    except OSError:
+        return None
+    fields = _loads(line)
+    if fields is None or fields.get("type") != PROCESS_STARTED:
+        return None
+    process, segment = fields.get("process"), fields.get("segment")
+    if not isinstance(process, str) or not isinstance(segment, int):
+        return None
+    return Header(process, segment, fields)
+
+
+def state_of(path: str, header: Header) -> State:
+    """Whether the process that owns the first journal at `path` lives.
+
+    Its lock is its heartbeat: the kernel drops it at death. A lock can outlive its process, held by a descriptor that
+    was handed on, so a pid that is gone is a second sign. A journal that was copied here, or written on another host
+    or before the last boot of a host we cannot see, tells nothing.
+    """
+    fields = header.fields
+    if fields.get("host") != host_name() or fields.get("boot") != boot_id():
+        return "unknown"
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return "unknown"
+    try:
+        if os.fstat(fd).st_ino != fields.get("inode"):
+            return "unknown"  # a copy: nobody holds its lock, whoever lives
+        if not fields.get("locked"):
+            return "dead" if _pid_is_gone(fields) else "alive"
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: two readers must not take each other for the owner
+    except BlockingIOError:
+        return "dead" if _pid_is_gone(fields) else "alive"
+    except OSError:
+        return "unknown"
+    finally:
+        os.close(fd)
+    return "dead"
+
+
+def _pid_is_gone(fields: dict[str, Any]) -> bool:
+    pid, started = fields.get("pid"), fields.get("pid_started")
+    if not isinstance(pid, int) or fields.get("pid_namespace") != pid_namespace():
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return started is not None and process_start(pid) not in (None, started)
+
+
+def lines_from(path: str, offset: int) -> Iterator[tuple[bytes, int]]:
+    """The complete lines of `path` from `offset` on, each with the offset behind it."""
+    with open(path, "rb") as file:  # noqa: PTH123
+        file.seek(offset)
+        rest = b""
+        while chunk := file.read(_CHUNK):
+            *lines, rest = (rest + chunk).split(b"\n")
+            for line in lines:
+                offset += len(line) + 1
+                yield line, offset
+
+
+def parse_line(line: bytes) -> tuple[list[dict[str, Any]], int]:
+    """The events of one line, and how many pieces of it could not be read.
+
+    A line that a full disk cut short may have the next event glued to it: what begins like an event is tried.
+    """
+    event = _loads(line)
+    if event is not None:
+        return [event], 0
+    if not line.strip():
+        return [], 0
+    start = line.find(_BEGINNING, 1)
+    while start > 0:
+        event = _loads(line[start:])
+        if event is not None:
+            return [event], 1
+        start = line.find(_BEGINNING, start + 1)
+    return [], 1
+
+
+def _loads(line: bytes) -> dict[str, Any] | None:
+    try:
+        value = json.loads(line)
+        if _HALF_CHARACTER in line.lower():  # a lone surrogate is no text, and SQLite takes none
+            value = json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None

@@ -1,0 +1,30 @@
+"""Testing: look at what a piece of code records."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from typing import TYPE_CHECKING
+
+from agent_run_id.journal import recording_in
+from agent_run_id.registry import RunRegistry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["capture_runs"]
+
+
+@contextlib.contextmanager
+def capture_runs() -> Iterator[RunRegistry]:
+    """Record into a directory of its own, and give a registry to look at it; afterwards nothing is left.
+
+    It holds for the whole process, for its threads and its forked children, and for children started with `child_env`.
+    It nests. Runs that started before go on where they were. Read inside the block: the directory goes with it.
+
+    Yields:
+        A `RunRegistry` of what is recorded inside the block.
+    """
+    with tempfile.TemporaryDirectory(prefix="agent-run-id-") as directory:
+        with recording_in(directory), RunRegistry(directory) as registry:
+            yield registry
