@@ -28,7 +28,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def bind(fn: Callable[P, T], *, run_id: RunId | None | CurrentRun = CURRENT) -> Callable[P, T]:
+def bind(fn: Callable[P, T], *, run_id: RunId | CurrentRun | None = CURRENT) -> Callable[P, T]:
     """Give a callable that runs `fn` in the run that is current now.
 
     It can be called many times, at once and from anywhere, and pickles when `fn` does. It works for functions,

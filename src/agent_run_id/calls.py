@@ -50,7 +50,7 @@ def _kind_of_plain(fn: Any) -> int:
         return marked[1]
     code = getattr(fn, "__code__", None)
     if code is None:
-        code = getattr(getattr(type(fn), "__call__", None), "__code__", None)
+        code = getattr(type(fn).__call__, "__code__", None) if callable(fn) else None
     if getattr(fn, "_is_coroutine_mark", None) is not None:
         return COROUTINE
     return getattr(code, "co_flags", 0) & (GENERATOR | COROUTINE | ASYNC_GENERATOR)
@@ -92,44 +92,36 @@ class Call(ScopeOwner):
         self.finish(exc)
 
 
-def wrap_calls(
-    fn: Callable[P, T], call: Callable[[tuple[Any, ...], dict[str, Any]], Call]
-) -> Callable[P, T]:
+def wrap_calls(fn: Callable[P, T], call: Callable[[tuple[Any, ...], dict[str, Any]], Call]) -> Callable[P, T]:
     """Wrap `fn` so that `call(args, kwargs)` is entered around each of its calls.
 
     The wrapper is of the same kind as `fn`. A coroutine begins when it is first awaited. A generator begins with its
     first step but asks for its `Call` at once, since the run it belongs under is that of the call.
     """
     kind = kind_of(fn)
-    wrapper: Callable[..., Any]
-    if kind == COROUTINE:
+    called = cast("Callable[P, Any]", fn)
 
-        @wraps(fn)
-        async def wrapper(*args: Any, **kwargs: Any) -> Any:
-            with call(args, kwargs) as opened:
-                result = await cast("Any", fn)(*args, **kwargs)
-                opened.returned(result)
-                return result
+    @wraps(fn)
+    async def coroutine(*args: P.args, **kwargs: P.kwargs) -> Any:
+        with call(args, kwargs) as opened:
+            result = await called(*args, **kwargs)
+            opened.returned(result)
+            return result
 
-    elif kind == GENERATOR:
+    @wraps(fn)
+    def generator(*args: P.args, **kwargs: P.kwargs) -> Any:
+        return drive(called(*args, **kwargs), call(args, kwargs))
 
-        @wraps(fn)
-        def wrapper(*args: Any, **kwargs: Any) -> Any:
-            return drive(cast("Any", fn)(*args, **kwargs), call(args, kwargs))
+    @wraps(fn)
+    def async_generator(*args: P.args, **kwargs: P.kwargs) -> Any:
+        return drive_async(called(*args, **kwargs), call(args, kwargs))
 
-    elif kind == ASYNC_GENERATOR:
+    @wraps(fn)
+    def function(*args: P.args, **kwargs: P.kwargs) -> Any:
+        with call(args, kwargs) as opened:
+            result = called(*args, **kwargs)
+            opened.returned(result)
+            return result
 
-        @wraps(fn)
-        def wrapper(*args: Any, **kwargs: Any) -> Any:
-            return drive_async(cast("Any", fn)(*args, **kwargs), call(args, kwargs))
-
-    else:
-
-        @wraps(fn)
-        def wrapper(*args: Any, **kwargs: Any) -> Any:
-            with call(args, kwargs) as opened:
-                result = fn(*args, **kwargs)
-                opened.returned(result)
-                return result
-
-    return of_kind(kind, cast("Callable[P, T]", wrapper))
+    wrappers = {COROUTINE: coroutine, GENERATOR: generator, ASYNC_GENERATOR: async_generator}
+    return of_kind(kind, cast("Callable[P, T]", wrappers.get(kind, function)))

@@ -64,7 +64,9 @@ class RunNotFound(AgentRunError, LookupError):  # noqa: N818 - a name of the con
             listed = ", ".join(candidates[:5]) + (", …" if len(candidates) > 5 else "")
             message = f"{reference!r} could be any of {len(candidates)} runs: {listed}; type more of the id"
         else:
-            message = f"no run is known as {reference!r}; give a full id or its first characters (`runid ls` lists them)"
+            message = (
+                f"no run is known as {reference!r}; give a full id or its first characters (`runid ls` lists them)"
+            )
         super().__init__(message)
 
     def __reduce__(self) -> tuple[type[RunNotFound], tuple[str, tuple[str, ...]]]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Mapping
 from json.encoder import JSONEncoder, encode_basestring
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from agent_run_id.ids import RunId
 
@@ -52,7 +52,9 @@ MAX_VALUES: Final = 10_000
 MAX_LEVELS: Final = 32
 """The deepest a recorded value is nested."""
 
-_AS_TEXT: Final = frozenset({"datetime", "decimal", "fractions", "ipaddress", "pathlib", "pathlib._local", "uuid", "re"})
+_AS_TEXT: Final = frozenset(
+    {"datetime", "decimal", "fractions", "ipaddress", "pathlib", "pathlib._local", "uuid", "re"}
+)
 _LARGEST_INT: Final = 2**63
 
 _encode = JSONEncoder(ensure_ascii=False, check_circular=False, allow_nan=False, separators=(",", ":")).encode
@@ -61,7 +63,7 @@ _scrub: Callable[[str], str] | None = None
 
 def set_scrub(scrub: Callable[[str], str] | None) -> None:
     """Pass every recorded text through `scrub` before it is encoded; None passes it as it is."""
-    global _scrub  # noqa: PLW0603 - one redactor for the process
+    global _scrub
     _scrub = scrub
 
 
@@ -82,7 +84,7 @@ def encode_fields(fields: Mapping[str, Any]) -> str:
     Never raises, whatever the values are and do.
     """
     budget = _Budget()
-    parts = []
+    parts: list[str] = []
     for name, value in fields.items():
         if value is not None:
             tree = budget.plain(value, 0)
@@ -109,7 +111,7 @@ class _Budget:
         self.path: set[int] = set()
 
     def plain(self, value: Any, level: int) -> Any:
-        kind = type(value)
+        kind = type(value)  # pyright: ignore[reportUnknownVariableType]
         if kind is str:
             return self._text(value)
         if value is None or kind is bool:
@@ -122,11 +124,11 @@ class _Budget:
             return "… [cut: too many values]" if self.values < 0 else "… [cut: nested too deep]"
         try:
             return self._converted(value, level)
-        except Exception as error:  # noqa: BLE001 - the value's own code ran
+        except Exception as error:
             return self._text(f"<{kind.__name__}: cannot be recorded: {type(error).__name__}>")
 
     def _converted(self, value: Any, level: int) -> Any:  # noqa: C901 - one flat table of types
-        kind = type(value)
+        kind = type(value)  # pyright: ignore[reportUnknownVariableType]
         if isinstance(value, float):
             return _finite(float(value))
         if isinstance(value, Mapping):
@@ -137,7 +139,7 @@ class _Budget:
             return value.token
         if isinstance(value, BaseException):
             return {"type": kind.__qualname__, "message": self._text(str(value))}
-        if isinstance(value, bytes | bytearray | memoryview):
+        if isinstance(value, bytes | bytearray):
             return self._text(f"<{len(value)} bytes: {bytes(value[:256])!r}>")
         fields = _fields(value)
         if fields is not None:
@@ -201,13 +203,13 @@ def _scrubbed(scrub: Callable[[str], str], text: str) -> str:
     """Fails closed: a text the redactor cannot handle is not recorded."""
     try:
         clean = scrub(text)
-    except Exception as error:  # noqa: BLE001 - the redactor is the program's code
+    except Exception as error:
         return f"<not recorded: scrub raised {type(error).__name__}>"
     return clean if type(clean) is str else f"<not recorded: scrub returned {type(clean).__name__}>"
 
 
 def _finite(number: float) -> float | str:
-    if number != number:  # noqa: PLR0124 - NaN is the one number that differs from itself
+    if number != number:
         return "NaN"
     if number in (float("inf"), float("-inf")):
         return "Infinity" if number > 0 else "-Infinity"
@@ -216,14 +218,14 @@ def _finite(number: float) -> float | str:
 
 def _fields(value: Any) -> dict[str, Any] | None:
     """The fields of a pydantic model or a dataclass that may be shown, without running their code; else None."""
-    kind = type(value)
+    kind = cast("type[object]", type(value))
     models: Mapping[str, Any] | None = getattr(kind, "__pydantic_fields__", None)
     if models is not None:
         shown = {name for name, field in models.items() if field.repr and not field.exclude}
-        return {name: item for name, item in vars(value).items() if name in shown}
-    members: Mapping[str, Any] | None = getattr(kind, "__dataclass_fields__", None)
-    if members is not None:
-        return {name: getattr(value, name) for name, field in members.items() if field.repr}
+        return {name: getattr(value, name) for name in shown}
+    fields: Mapping[str, Any] | None = getattr(kind, "__dataclass_fields__", None)
+    if fields is not None:
+        return {name: getattr(value, name) for name, field in fields.items() if field.repr}
     return None
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from agent_run_id.scope import swap
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Generator, Iterator
+    from collections.abc import AsyncGenerator, Callable, Generator
 
     from agent_run_id.scope import Scope
 
@@ -34,9 +34,11 @@ class Driven(Protocol):
 
     def begin(self) -> Scope:
         """Called before the first step: the scope of the body."""
+        ...
 
     def finish(self, error: BaseException | None) -> None:
         """Called once when the body is over: with what left it, `GeneratorExit` when it was abandoned."""
+        ...
 
 
 class _Steps:
@@ -49,24 +51,25 @@ class _Steps:
 
     def over(self, body: Generator[Y, S, R]) -> Generator[Y, S, R]:
         """Step `body` to its end, each step in its scope."""
-        step, argument = body.send, None
+        step: Callable[[Any], Y] = body.send
+        argument: Any = None
         while True:
             outer = swap(self.scope)
             try:
-                item = step(argument)  # type: ignore[arg-type]  # None starts it; later what the consumer sent
+                item = step(argument)
             except StopIteration as stop:
                 result: R = stop.value
                 return result
             finally:
                 self.scope = swap(outer)
             try:
-                argument = yield item  # type: ignore[assignment]
+                argument = yield item
                 step = body.send
             except GeneratorExit:
                 self._close(body)
                 raise
             except BaseException as error:
-                step, argument = body.throw, error  # type: ignore[assignment]
+                step, argument = body.throw, error
 
     def _close(self, body: Generator[Any, Any, Any]) -> None:
         outer = swap(self.scope)
@@ -109,7 +112,7 @@ async def drive_async(generator: AsyncGenerator[Y, S], driven: Driven) -> AsyncG
             except GeneratorExit:
                 await awaited(generator.aclose())
                 raise
-            except BaseException as error:  # noqa: BLE001 - whatever the consumer throws belongs to the body
+            except BaseException as error:
                 request = generator.athrow(error)
     except BaseException as error:
         driven.finish(error)
@@ -126,6 +129,6 @@ def _first(generator: AsyncGenerator[Y, Any]) -> Any:
     hooks = sys.get_asyncgen_hooks()
     sys.set_asyncgen_hooks(None, None)
     try:
-        return generator.asend(None)  # type: ignore[arg-type]  # the hooks are read here, not when it is awaited
+        return generator.asend(None)  # the hooks are read here, not when it is awaited
     finally:
         sys.set_asyncgen_hooks(*hooks)

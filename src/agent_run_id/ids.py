@@ -39,7 +39,7 @@ def depth_limit() -> int:
 
 def set_depth_limit(limit: int) -> None:
     """Set the depth beyond which `RunId.generate` refuses; the caller has checked its range."""
-    global _depth_limit  # noqa: PLW0603 - one limit for the process
+    global _depth_limit
     _depth_limit = limit
 
 
@@ -266,10 +266,7 @@ def _is_canonical(text: str) -> bool:
 
 
 def _canonical(value: str | uuid.UUID) -> str:
-    if isinstance(value, str) and _is_canonical(value):
-        text = value
-    else:
-        text = _normalised(value)
+    text = value if isinstance(value, str) and _is_canonical(value) else _normalised(value)
     if text == _NIL:
         raise InvalidRunIdError("the nil UUID is not a run id; RunId.generate() makes one")
     return text
@@ -281,7 +278,9 @@ def _normalised(value: str | uuid.UUID) -> str:
     if isinstance(value, uuid.UUID):
         return str(value)
     if not isinstance(value, str):
-        raise InvalidRunIdError(f"a run id is the text of a UUID, not {type(value).__name__}; RunId.generate() makes one")
+        raise InvalidRunIdError(
+            f"a run id is the text of a UUID, not {type(value).__name__}; RunId.generate() makes one"
+        )
     try:
         return str(uuid.UUID(value))
     except ValueError:
@@ -315,5 +314,3 @@ def _validated(value: object) -> RunId:
     if isinstance(value, str) and "." in value:
         return RunId.from_token(value)
     return RunId(value)  # type: ignore[arg-type]  # refuses whatever is not a UUID, with a message
-
-

@@ -25,7 +25,7 @@ from agent_run_id.journal import JOURNALS, SUFFIX
 from agent_run_id.reading import Header, lines_from, parse_line, read_header, state_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Generator, Iterable
 
 __all__ = ["INDEX_VERSION", "Index"]
 
@@ -206,9 +206,9 @@ def _remove(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _file_lock(path: Path) -> Iterator[None]:
+def _file_lock(path: Path) -> Generator[None]:
     """One process at a time creates or replaces the database."""
-    with open(f"{path}.lock", "a", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:  # noqa: PTH123
+    with open(f"{path}.lock", "a", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
@@ -235,7 +235,8 @@ class _Update:
                 self._journal(name, path, size, row, dead)
         for process in dead:
             self._changed.update(
-                row["pk"] for row in self._db.execute("SELECT pk FROM runs WHERE owner = ? AND status = 'running'", [process])
+                row["pk"]
+                for row in self._db.execute("SELECT pk FROM runs WHERE owner = ? AND status = 'running'", [process])
             )
         self._fold()
 
@@ -247,7 +248,7 @@ class _Update:
             return []
         except OSError as error:
             raise StoreError(f"the journals in {self._folder} cannot be read: {error.strerror}") from error
-        result = []
+        result: list[tuple[str, str, int]] = []
         for entry in found:
             with contextlib.suppress(FileNotFoundError):  # retention of another process
                 result.append((entry.name, entry.path, entry.stat().st_size))
@@ -344,7 +345,9 @@ class _Update:
                 " WHERE run = ?",
                 [run],
             )
-            folded = fold(StoredEvent(r["process"], r["seq"], r["time"], r["type"], json.loads(r["data"])) for r in rows)
+            folded = fold(
+                StoredEvent(r["process"], r["seq"], r["time"], r["type"], json.loads(r["data"])) for r in rows
+            )
             owner = processes.get(folded.owner or "")
             status = folded.status
             if folded.is_open and owner is not None and owner["state"] == "dead":

@@ -24,7 +24,7 @@ import os
 import sys
 import time
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from agent_run_id import settings
@@ -33,7 +33,7 @@ from agent_run_id.events import FORMAT_VERSION, PROCESS_STARTED, encode_fields, 
 from agent_run_id.hosts import describe_process
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator
 
 __all__ = ["JOURNALS", "SUFFIX", "Journal", "current_journal", "journal_in", "recording_in"]
 
@@ -79,10 +79,8 @@ class _File:
     def close(self) -> None:
         """Let go of both descriptors; only where no other thread can be writing."""
         for fd in (self.fd, self.heartbeat):
-            try:
+            with suppress(OSError):
                 os.close(fd)
-            except OSError:
-                pass
 
 
 def _now() -> int:
@@ -109,8 +107,7 @@ def _create(folder: str, process_id: str, segment: int) -> tuple[int, str, tuple
             {"process": process_id, "segment": segment, "locked": locked, "inode": status.st_ino, **describe_process()}
         )
         line = encode_line(f'{{"v":{FORMAT_VERSION},"type":"{PROCESS_STARTED}","time":{_now()}{head}}}\n')
-        if os.write(fd, line) != len(line):
-            raise OSError("the file system is full")
+        _write_all(fd, line)
         path = os.path.join(folder, name)  # noqa: PTH118
         os.rename(hidden, path)  # noqa: PTH104
     except BaseException:
@@ -120,11 +117,14 @@ def _create(folder: str, process_id: str, segment: int) -> tuple[int, str, tuple
     return fd, path, (status.st_dev, status.st_ino)
 
 
+def _write_all(fd: int, data: bytes) -> None:
+    if os.write(fd, data) != len(data):  # raises with the reason, where there is one
+        raise OSError("the file system is full")
+
+
 def _unlink(path: str) -> None:
-    try:
+    with suppress(OSError):
         os.unlink(path)  # noqa: PTH108
-    except OSError:
-        pass
 
 
 class Journal:
@@ -187,14 +187,12 @@ class Journal:
                 self._finish_write(file, data, max(written, 0))
             if now >= file.look_at:
                 self._look(file, now)
-        except Exception as error:  # noqa: BLE001 - the traced program is never hurt by us
+        except Exception as error:
             self._drop(error)
 
     def _finish_write(self, file: _File, data: bytes, written: int) -> None:
         file.torn = written > 0
-        rest = data[written:]
-        if os.write(file.fd, rest) != len(rest):  # raises with the reason, where there is one
-            raise OSError("the file system is full")
+        _write_all(file.fd, data[written:])
         file.torn = False
 
     def _open(self, now: int) -> _File | None:
@@ -252,7 +250,7 @@ class Journal:
         message = f"agent_run_id cannot record runs: {reason}; the program goes on, and events are counted as dropped"
         try:
             warnings.warn(message, RuntimeWarning, stacklevel=4)
-        except Exception:  # noqa: BLE001 - warnings are errors in this program; it is told, and not broken
+        except Exception:
             if sys.stderr is not None:
                 print(message, file=sys.stderr)  # noqa: T201
 
@@ -276,14 +274,16 @@ class Journal:
 def _folder(directory: str) -> str:
     os.makedirs(directory, 0o700, exist_ok=True)  # noqa: PTH103
     if os.stat(directory).st_uid != os.geteuid():  # noqa: PTH116
-        raise StoreError(f"{directory} belongs to another user: set {settings.DIRECTORY_VARIABLE} to a directory of yours")
+        raise StoreError(
+            f"{directory} belongs to another user: set {settings.DIRECTORY_VARIABLE} to a directory of yours"
+        )
     folder = os.path.join(directory, JOURNALS)  # noqa: PTH118
     os.makedirs(folder, 0o700, exist_ok=True)  # noqa: PTH103
     return folder
 
 
 def _choose_write() -> None:
-    global _write  # noqa: PLW0603 - chosen once, when the first event is recorded
+    global _write
     if _write is _not_chosen:
         _write = _append_call()
 
@@ -322,7 +322,7 @@ def _resolved() -> Journal:
 
 
 @contextmanager
-def recording_in(directory: str) -> Iterator[Journal]:
+def recording_in(directory: str) -> Generator[Journal]:
     """Record in `directory` for a while, in the whole process; afterwards as before, into the very same journal."""
     configured = settings.configured_directory()
     settings.configure(directory=directory)

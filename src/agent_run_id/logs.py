@@ -7,14 +7,11 @@ record of every logger passes, in the thread that made it and after its `extra` 
 
 from __future__ import annotations
 
-import functools
 import logging
-from typing import IO, TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import IO, Any, Final
 
 from agent_run_id.scope import current_run_id
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 __all__ = ["FORMAT", "RunIdFilter", "reset_logging", "setup_logging"]
 
@@ -62,8 +59,9 @@ class RunIdFilter(logging.Filter):
         return True
 
 
+_Handle = Callable[[logging.Logger, logging.LogRecord], None]
 _stamp: RunIdFilter | None = None
-_plain_handle: Callable[[logging.Logger, logging.LogRecord], None] | None = None
+_plain_handle: _Handle | None = None
 
 
 def setup_logging(
@@ -88,15 +86,15 @@ def setup_logging(
         short: Whether to give the first 8 characters of each id.
         placeholder: What stands where there is no run.
     """
-    global _stamp, _plain_handle  # noqa: PLW0603 - one stamp for the process
+    global _stamp, _plain_handle
     _stamp = RunIdFilter(short=short, placeholder=placeholder)
     if _plain_handle is None:
         _plain_handle = logging.Logger.handle
-        logging.Logger.handle = _stamped(_plain_handle)  # type: ignore[method-assign]
+        _set_handle(_stamped_handle)
     root = logging.getLogger()
     if not root.handlers:
         handler = logging.StreamHandler(stream)
-        defaults = dict.fromkeys(_FIELDS, placeholder)
+        defaults: dict[str, Any] = dict.fromkeys(_FIELDS, placeholder)
         handler.setFormatter(logging.Formatter(format, defaults=defaults))
         root.addHandler(handler)
     if level is not None:
@@ -105,21 +103,20 @@ def setup_logging(
 
 def reset_logging() -> None:
     """Undo what `setup_logging` did to the records; handlers it installed stay."""
-    global _stamp, _plain_handle  # noqa: PLW0603 - one stamp for the process
+    global _stamp, _plain_handle
     _stamp = None
-    if _plain_handle is not None and getattr(logging.Logger.handle, "_agent_run_stamp", False):
-        logging.Logger.handle = _plain_handle  # type: ignore[method-assign]
+    if _plain_handle is not None and logging.Logger.handle is _stamped_handle:
+        _set_handle(_plain_handle)
         _plain_handle = None
 
 
-def _stamped(
-    handle: Callable[[logging.Logger, logging.LogRecord], None],
-) -> Callable[[logging.Logger, logging.LogRecord], None]:
-    @functools.wraps(handle)
-    def stamped(self: logging.Logger, record: logging.LogRecord) -> None:
-        if _stamp is not None:
-            _stamp.filter(record)
-        handle(self, record)
+def _stamped_handle(self: logging.Logger, record: logging.LogRecord) -> None:
+    if _stamp is not None:
+        _stamp.filter(record)
+    if _plain_handle is not None:
+        _plain_handle(self, record)
 
-    stamped._agent_run_stamp = True  # type: ignore[attr-defined]
-    return stamped
+
+def _set_handle(handle: _Handle) -> None:
+    logger: Any = logging.Logger
+    logger.handle = handle

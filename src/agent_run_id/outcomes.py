@@ -60,15 +60,20 @@ def _is_cancellation(error: BaseException) -> bool:
     return False
 
 
-def leaves(error: BaseException) -> Iterator[BaseException]:
+def leaves(error: Any) -> Iterator[BaseException]:
     """The exceptions of a group that are not groups themselves, in order; an exception is its own only leaf."""
-    pending = [error]
+    pending: list[Any] = [error]
     while pending:
-        top = pending.pop()
+        top: Any = pending.pop()
         if isinstance(top, BaseExceptionGroup):
-            pending.extend(reversed(top.exceptions))
+            pending.extend(reversed(_exceptions_of(top)))
         else:
             yield top
+
+
+def _exceptions_of(group: Any) -> tuple[BaseException, ...]:
+    exceptions: tuple[BaseException, ...] = group.exceptions
+    return exceptions
 
 
 def describe_error(error: BaseException | str, expected: Expected = ()) -> dict[str, Any]:
@@ -90,7 +95,7 @@ def _named(error: BaseException) -> dict[str, str]:
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
     try:
         message = str(error)
-    except Exception as raised:  # noqa: BLE001 - the exception's own code ran
+    except Exception as raised:
         message = f"<its message cannot be read: {type(raised).__name__}>"
     return {"type": name, "message": message}
 
@@ -100,7 +105,7 @@ def _traceback(error: BaseException) -> str | None:
 
     try:
         return "".join(traceback.format_exception(error))
-    except Exception as raised:  # noqa: BLE001 - the exception's own code ran
+    except Exception as raised:
         return f"<its traceback cannot be read: {type(raised).__name__}>"
 
 
@@ -111,5 +116,5 @@ def note_run(error: BaseException, run_id: RunId, name: str | None, expected: Ex
     try:
         if not any(note.startswith(_NOTE) for note in getattr(error, "__notes__", ())):
             error.add_note(f"{_NOTE}{run_id.value} ({name})")
-    except Exception:  # noqa: BLE001, S110 - an exception that takes no notes is reported without one
+    except Exception:  # noqa: S110 - an exception that takes no notes is reported without one
         pass

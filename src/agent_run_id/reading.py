@@ -10,7 +10,7 @@ import fcntl
 import json
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 from agent_run_id.events import PROCESS_STARTED
 from agent_run_id.hosts import boot_id, host_name, pid_namespace, process_start
@@ -128,9 +128,9 @@ def parse_line(line: bytes) -> tuple[list[dict[str, Any]], int]:
 
 def _loads(line: bytes) -> dict[str, Any] | None:
     try:
-        value = json.loads(line)
+        value: Any = json.loads(line)
         if _HALF_CHARACTER in line.lower():  # a lone surrogate is no text, and SQLite takes none
             value = json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
     except (ValueError, RecursionError):
         return None
-    return value if isinstance(value, dict) else None
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else None

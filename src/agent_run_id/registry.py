@@ -7,20 +7,21 @@ read never write; `start` and `finish` record like any other run, in the current
 from __future__ import annotations
 
 import json
-import os
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from agent_run_id import settings
 from agent_run_id.errors import InvalidRunIdError, RunNotFound, StoreError
+from agent_run_id.ids import RunId
 from agent_run_id.index import Index
 from agent_run_id.journal import journal_in
-from agent_run_id.ids import RunId
 from agent_run_id.runs import UNSET, Run, start_known_run
 from agent_run_id.schema import EventRecord, ProcessRecord, RunRecord
 from agent_run_id.tree import Tree, grow
 
 if TYPE_CHECKING:
+    import os
     import sqlite3
     from collections.abc import Mapping, Sequence
     from typing import Self
@@ -34,6 +35,10 @@ _RUN: Final = (
     "SELECT r.*, parent.id AS parent_id, root.id AS root_id, p.id AS process_id, p.state AS process_state,"
     " p.header AS process_header FROM runs r LEFT JOIN runs parent ON parent.pk = r.parent"
     " LEFT JOIN runs root ON root.pk = r.root LEFT JOIN processes p ON p.pk = r.owner"
+)
+_BELOW: Final = (
+    "WITH RECURSIVE below (pk) AS (SELECT ? UNION SELECT pk FROM runs WHERE root = ?"
+    " UNION SELECT r.pk FROM runs r JOIN below b ON r.parent = b.pk) " + _RUN + " JOIN below ON below.pk = r.pk"
 )
 _LAST: Final = "@last"
 _HEX: Final = frozenset("0123456789abcdef")
@@ -50,7 +55,7 @@ class RunRegistry:
     """
 
     def __init__(self, directory: str | os.PathLike[str] | None = None) -> None:
-        where = settings.directory() if directory is None else os.path.abspath(os.fspath(directory))  # noqa: PTH100
+        where = settings.directory() if directory is None else _absolute(directory)
         if where is None:
             raise StoreError("recording is off, so there is nothing to read: give RunRegistry a directory")
         self.directory = where
@@ -108,11 +113,7 @@ class RunRegistry:
         """
         self._index.update()
         row = self._find_one(ref)
-        below = self._index.read(
-            "WITH RECURSIVE below (pk) AS (SELECT ? UNION SELECT pk FROM runs WHERE root = ?"
-            f" UNION SELECT r.pk FROM runs r JOIN below b ON r.parent = b.pk) {_RUN} JOIN below ON below.pk = r.pk",
-            [row["pk"], row["pk"]],
-        )
+        below = self._index.read(_BELOW, [row["pk"], row["pk"]])
         return grow(self._record(row), [self._own_record(r) for r in below if r["pk"] != row["pk"]])
 
     def events(self, ref: RunId | str) -> list[EventRecord]:
@@ -131,7 +132,7 @@ class RunRegistry:
             EventRecord(
                 type=r["type"],
                 run_id=_text_id(row["id"]),
-                time=_time(r["time"]),
+                time=_moment(r["time"]),
                 process_id=r["process_id"],
                 seq=r["seq"],
                 data=json.loads(r["data"]),
@@ -184,12 +185,14 @@ class RunRegistry:
         if limit is not None and not inherited:
             sql += " LIMIT ?"
             parameters.append(limit)
-        found = []
+        found: list[RunRecord] = []
         for row in self._index.read(sql, parameters):
             if limit is not None and len(found) >= limit:
                 break
             record = self._record(row)
-            if (user_id is None or record.user_id == user_id) and (session_id is None or record.session_id == session_id):
+            if (user_id is None or record.user_id == user_id) and (
+                session_id is None or record.session_id == session_id
+            ):
                 found.append(record)
         return found
 
@@ -314,6 +317,10 @@ def _process(row: sqlite3.Row) -> ProcessRecord | None:
     return ProcessRecord.model_validate({**header, "id": row["process_id"], "state": row["process_state"]})
 
 
+def _absolute(directory: str | os.PathLike[str]) -> str:
+    return str(Path(directory).absolute())
+
+
 def _prefix_of(text: str) -> str | None:
     """The hexadecimal digits a reference gives of an id; None when it cannot be one."""
     text = text.strip()
@@ -330,8 +337,12 @@ def _text_id(key: bytes) -> str:
     return f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}"
 
 
+def _moment(microseconds: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=microseconds)
+
+
 def _time(microseconds: int | None) -> datetime | None:
-    return None if microseconds is None else _EPOCH + timedelta(microseconds=microseconds)
+    return None if microseconds is None else _moment(microseconds)
 
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)

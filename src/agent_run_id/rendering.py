@@ -24,7 +24,10 @@ SYMBOLS: Final = {
 # C0 and C1 controls, and the characters that turn the direction of a line or hide in it.
 _CONTROLS: Final = {
     **{code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))},
-    **{code: f"\\u{code:04x}" for code in (*range(0x200B, 0x2010), *range(0x2028, 0x202F), *range(0x2066, 0x206A), 0xFEFF)},
+    **{
+        code: f"\\u{code:04x}"
+        for code in (*range(0x200B, 0x2010), *range(0x2028, 0x202F), *range(0x2066, 0x206A), 0xFEFF)
+    },
 }
 _CONTROLS_KEEPING_LINES: Final = {code: text for code, text in _CONTROLS.items() if code not in (0x09, 0x0A)}
 

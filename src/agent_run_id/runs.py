@@ -209,7 +209,7 @@ class Run(ScopeOwner):
             tags: Added to those it has.
             attributes: Merged into those it has, key by key.
         """
-        fields = {"output": output, "summary": summary, "tags": tags, "attributes": attributes}
+        fields: dict[str, Any] = {"output": output, "summary": summary, "tags": tags, "attributes": attributes}
         given = {name: value for name, value in fields.items() if value is not UNSET}
         if "tags" in given:
             given["tags"] = _listed(given["tags"])

@@ -153,7 +153,7 @@ class ScopeOwner:
         self._open: dict[int, Scope] = {}
 
     def _enter(self, scope: Scope, caller: int = 2) -> None:
-        frame = sys._getframe(caller)
+        frame = sys._getframe(caller)  # noqa: SLF001 - as `inspect`, which is slow to import, does
         scope.frame = id(frame)
         scope.in_generator = (frame.f_code.co_flags & _IN_GENERATOR) != 0
         scope.owner = self
@@ -161,7 +161,7 @@ class ScopeOwner:
         scope.token = _set(scope)
 
     def _leave(self, caller: int = 2) -> None:
-        frame = id(sys._getframe(caller))
+        frame = id(sys._getframe(caller))  # noqa: SLF001
         scope = _get()
         if scope is None or scope.owner is not self or scope.frame != frame:
             scope = self._entered_by(frame)

@@ -36,9 +36,7 @@ _configured: str | None = None
 _observers: list[Callable[[], None]] = []
 
 
-def configure(
-    *, directory: str | os.PathLike[str] | None | Keep = KEEP, max_depth: int | Keep = KEEP
-) -> None:
+def configure(*, directory: str | os.PathLike[str] | Keep | None = KEEP, max_depth: int | Keep = KEEP) -> None:
     """Change the settings of this process; what is not given stays as it is.
 
     Args:
@@ -50,8 +48,8 @@ def configure(
     Raises:
         ConfigurationError: (a `ValueError`) a value cannot be used; nothing has been changed.
     """
-    global _configured  # noqa: PLW0603 - one setting for the process
-    if not isinstance(max_depth, Keep) and not (isinstance(max_depth, int) and 1 <= max_depth <= MAX_DEPTH):
+    global _configured
+    if not isinstance(max_depth, Keep) and not _is_depth(max_depth):
         raise ConfigurationError(f"max_depth is a whole number from 1 to {MAX_DEPTH}, not {max_depth!r}")
     if not isinstance(directory, Keep):
         _configured = None if directory is None else _checked(directory)
@@ -61,11 +59,15 @@ def configure(
         set_depth_limit(max_depth)
 
 
+def _is_depth(value: object) -> bool:
+    return isinstance(value, int) and 1 <= value <= MAX_DEPTH
+
+
 def _checked(directory: str | os.PathLike[str]) -> str:
     try:
-        path = os.fspath(directory)
+        path: object = os.fspath(directory)
     except TypeError:
-        path = b""
+        path = None
     if not isinstance(path, str) or not path or "\0" in path:
         raise ConfigurationError(f"directory is a path, 'off' or None, not {directory!r}")
     # Absolute at once: the program may change its working directory before it records anything.

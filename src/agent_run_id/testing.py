@@ -10,13 +10,13 @@ from agent_run_id.journal import recording_in
 from agent_run_id.registry import RunRegistry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
 __all__ = ["capture_runs"]
 
 
 @contextlib.contextmanager
-def capture_runs() -> Iterator[RunRegistry]:
+def capture_runs() -> Generator[RunRegistry]:
     """Record into a directory of its own, and give a registry to look at it; afterwards nothing is left.
 
     It holds for the whole process, for its threads and its forked children, and for children started with `child_env`.
@@ -25,6 +25,9 @@ def capture_runs() -> Iterator[RunRegistry]:
     Yields:
         A `RunRegistry` of what is recorded inside the block.
     """
-    with tempfile.TemporaryDirectory(prefix="agent-run-id-") as directory:
-        with recording_in(directory), RunRegistry(directory) as registry:
-            yield registry
+    with (
+        tempfile.TemporaryDirectory(prefix="agent-run-id-") as directory,
+        recording_in(directory),
+        RunRegistry(directory) as registry,
+    ):
+        yield registry

@@ -45,7 +45,7 @@ class Tree:
 
     def walk(self) -> Iterator[Tree]:
         """Every node: this one first, each before its children, siblings in the order they started."""
-        pending = [self]
+        pending: list[Tree] = [self]
         while pending:
             node = pending.pop()
             yield node
