@@ -1,0 +1,50 @@
+"""What every test gets: its own place to record, and every event loop we promise to work on."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from agent_run_id.testing import capture_runs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from agent_run_id import RunRegistry
+
+settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("ci", parent=settings.get_profile("default"), max_examples=300)
+settings.load_profile("ci" if os.environ.get("CI") else "default")
+
+
+def _eager_loop() -> asyncio.AbstractEventLoop:
+    loop = asyncio.new_event_loop()
+    loop.set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined, unused-ignore]  # Python 3.12
+    return loop
+
+
+BACKENDS: list[Any] = [
+    pytest.param(("asyncio", {"use_uvloop": False}), id="asyncio"),
+    pytest.param(("asyncio", {"use_uvloop": True}), id="uvloop"),
+    pytest.param(("trio", {}), id="trio"),
+]
+if sys.version_info >= (3, 12):
+    BACKENDS.insert(1, pytest.param(("asyncio", {"loop_factory": _eager_loop}), id="eager"))
+
+
+@pytest.fixture(params=BACKENDS)
+def anyio_backend(request: pytest.FixtureRequest) -> Any:
+    """Every event loop: asyncio with lazy and with eager tasks, uvloop, trio."""
+    return request.param
+
+
+@pytest.fixture(autouse=True)
+def registry() -> Iterator[RunRegistry]:
+    """Nothing a test records leaves the test; this is where to look at it."""
+    with capture_runs() as captured:
+        yield captured
