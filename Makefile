@@ -1,0 +1,48 @@
+# Two commands need nothing but Python 3.11 or later, make and a package index: `make demo` and `make test`.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+
+.PHONY: help demo test lint types docs bench-append clean
+
+help:
+	@echo "make demo    trace a nested agent program and print its tree"
+	@echo "make test    run the tests"
+	@echo "make lint    format check, linter, import floors"
+	@echo "make types   mypy and pyright, both strict"
+	@echo "make docs    build the documentation into site/"
+	@echo "make clean   remove what the others made"
+
+# One local environment; each stamp says what is installed in it.
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is needed: make PYTHON=python3.11 …" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip --quiet install --upgrade "pip>=25.1"
+
+$(VENV)/.demo $(VENV)/.test $(VENV)/.lint $(VENV)/.docs: $(VENV)/.%: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip --quiet install --editable ".[cli]" --group $*
+	@touch $@
+
+demo: $(VENV)/.demo
+	$(BIN)/python examples/trip_planner.py
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.lint
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+
+types: $(VENV)/.lint $(VENV)/.test
+	$(BIN)/mypy
+	$(BIN)/pyright
+
+docs: $(VENV)/.docs
+	$(BIN)/mkdocs build --strict
+
+bench-append: $(VENV)/.demo
+	$(BIN)/python benchmarks/append.py
+
+clean:
+	rm -rf $(VENV) .ci-venvs .demo-runs .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist site
