@@ -68,6 +68,40 @@ def test_the_filter_can_be_short_and_have_another_placeholder(child: RunId, stre
     ]
 
 
+def test_the_filter_on_the_root_logger_reaches_child_loggers_too(child: RunId, stream: io.StringIO) -> None:
+    logging.getLogger().addFilter(stamp := RunIdFilter())
+    try:
+        with RunContext(child):
+            logging.getLogger("a.child.logger").info("hello")
+            logging.getLogger().info("at the root")
+    finally:
+        logging.getLogger().removeFilter(stamp)
+    assert stream.getvalue() == line_of(child, "hello") + line_of(child, "at the root")
+
+
+def test_each_handler_shows_ids_as_its_own_filter_says(child: RunId, stream: io.StringIO) -> None:
+    root = logging.getLogger()
+    second = io.StringIO()
+    handler = logging.StreamHandler(second)
+    handler.setFormatter(logging.Formatter("%(run_id)s"))
+    handler.addFilter(RunIdFilter(short=True))
+    root.handlers[0].addFilter(RunIdFilter())
+    root.addHandler(handler)
+    with RunContext(child):
+        logging.getLogger("x").info("hello", extra={"root_run_id": "mine"})
+    assert stream.getvalue() == f"{child.value}|mine|{child.parent_id}|{child.depth}|hello\n"
+    assert second.getvalue() == f"{child.short()}\n"
+
+
+def test_a_record_sent_to_a_program_without_this_library_is_plain_data(child: RunId, stream: io.StringIO) -> None:
+    handler = logging.handlers.SocketHandler("localhost", 1)
+    record = logging.makeLogRecord({"msg": "hello"})
+    with RunContext(child):
+        RunIdFilter().filter(record)
+    assert b"agent_run_id" not in handler.makePickle(record)
+    assert child.value.encode() in handler.makePickle(record)
+
+
 def test_setup_stamps_records_of_every_logger_for_handlers_that_exist(child: RunId, stream: io.StringIO) -> None:
     setup_logging()
     logger = logging.getLogger("lib.sub")

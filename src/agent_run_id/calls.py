@@ -67,6 +67,8 @@ class Call(ScopeOwner):
 
     __slots__ = ("run_id",)
 
+    run_id: RunId | None
+
     def __init__(self, run_id: RunId | None) -> None:
         super().__init__()
         self.run_id = run_id

@@ -57,6 +57,9 @@ class RunNotFound(AgentRunError, LookupError):  # noqa: N818 - a name of the con
         candidates: The full ids that begin with `reference`, when it is ambiguous; empty when nothing matches.
     """
 
+    reference: str
+    candidates: tuple[str, ...]
+
     def __init__(self, reference: str, candidates: tuple[str, ...] = ()) -> None:
         self.reference = reference
         self.candidates = candidates

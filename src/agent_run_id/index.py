@@ -98,7 +98,7 @@ class Index:
     """
 
     def __init__(self, directory: str) -> None:
-        self.directory = Path(directory)
+        self.directory: Path = Path(directory)
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
         self._pid = 0

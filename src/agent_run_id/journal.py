@@ -141,6 +141,9 @@ class Journal:
 
     __slots__ = ("_file", "_problem", "_retry_at", "_sequence", "_warned", "directory", "dropped")
 
+    directory: str | None
+    dropped: int
+
     def __init__(self, directory: str | None, problem: str | None = None) -> None:
         self.directory = directory
         self.dropped = 0

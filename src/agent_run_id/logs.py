@@ -1,8 +1,9 @@
 """Logs: the run's id on every line, so that one `grep` for a root finds its whole tree in any log store.
 
-A `Filter` on the root logger is not asked about records of child loggers, and a record factory that sets `run_id` makes
-a user's own ``extra={"run_id": …}`` raise `KeyError`. So `setup_logging` stamps records in `Logger.handle`, which every
-record of every logger passes, in the thread that made it and after its `extra` is in place.
+A filter on a logger, the root logger included, is not asked about records of the loggers below it, and a record factory
+that sets `run_id` makes a user's own ``extra={"run_id": …}`` raise `KeyError`. So once there is a `RunIdFilter`, every
+record is stamped in `Logger.handle`, which it passes whatever its logger, in the thread that made it and after its `extra` is
+in place. What a filter then adds is its own way of writing the ids, for the handler it is on.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import logging
 from collections.abc import Callable
 from typing import IO, Any, Final
 
+from agent_run_id.ids import RunId
 from agent_run_id.scope import current_run_id
 
 __all__ = ["FORMAT", "RunIdFilter", "reset_logging", "setup_logging"]
@@ -19,44 +21,57 @@ FORMAT: Final = "%(asctime)s %(levelname)s %(name)s [root=%(root_run_id)s run=%(
 """The format of the handler that `setup_logging` installs where there is none."""
 
 _FIELDS: Final = ("run_id", "root_run_id", "parent_run_id", "run_depth")
+# On a stamped record: the token of its run, how it was written, and the names that were ours to write. All of it plain
+# text, for a record may be pickled and sent to a program that does not know this library.
+_STAMP: Final = "_agent_run"
 
 
 class RunIdFilter(logging.Filter):
     """Put `run_id`, `root_run_id`, `parent_run_id` and `run_depth` on every record; drop none.
 
-    Add it to a *handler*: a filter on a logger does not see the records of the loggers below it. What a record carries
-    already, from `extra` or from the thread that made it, stays.
+    From the moment one exists, records of all loggers carry the names, wherever it is added. On a handler it also
+    decides how that handler shows them. What a record has of its own, from `extra`, stays; what another thread or
+    process stamped, stays that run's.
 
     Args:
         short: Whether to give the first 8 characters of each id instead of all 36.
         placeholder: What stands where there is no run, or no parent.
     """
 
+    short: bool
+    placeholder: str
+
     def __init__(self, short: bool = False, placeholder: str = "-") -> None:  # noqa: FBT001, FBT002 - the contract
         super().__init__()
         self.short = short
         self.placeholder = placeholder
+        _stamp_with(self)
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Stamp `record`; always True."""
         fields = record.__dict__
-        if "run_id" in fields and "root_run_id" in fields:
+        how = f"{self.short:d}{self.placeholder}"
+        stamp: tuple[str, str, tuple[str, ...]] | None = fields.get(_STAMP)
+        if stamp is None:
+            run_id = current_run_id()
+            ours = tuple(name for name in _FIELDS if name not in fields)
+        elif stamp[1] == how:
             return True
-        run_id = current_run_id()
-        if run_id is None:
-            values = (self.placeholder,) * 4
         else:
-            end = 8 if self.short else 36
-            parent = run_id.parent_id
-            values = (
-                run_id.value[:end],
-                run_id.root_id[:end],
-                self.placeholder if parent is None else parent[:end],
-                str(run_id.depth),
-            )
-        for name, value in zip(_FIELDS, values, strict=True):
-            fields.setdefault(name, value)
+            run_id = RunId.from_token(stamp[0]) if stamp[0] else None
+            ours = stamp[2]
+        for name, text in zip(_FIELDS, self._texts(run_id), strict=True):
+            if name in ours:
+                fields[name] = text
+        fields[_STAMP] = ("" if run_id is None else run_id.token, how, ours)
         return True
+
+    def _texts(self, run_id: RunId | None) -> tuple[str, str, str, str]:
+        if run_id is None:
+            return (self.placeholder,) * 4
+        end = 8 if self.short else 36
+        parent = self.placeholder if run_id.parent_id is None else run_id.parent_id[:end]
+        return (run_id.value[:end], run_id.root_id[:end], parent, str(run_id.depth))
 
 
 _Handle = Callable[[logging.Logger, logging.LogRecord], None]
@@ -86,11 +101,7 @@ def setup_logging(
         short: Whether to give the first 8 characters of each id.
         placeholder: What stands where there is no run.
     """
-    global _stamp, _plain_handle
-    _stamp = RunIdFilter(short=short, placeholder=placeholder)
-    if _plain_handle is None:
-        _plain_handle = logging.Logger.handle
-        _set_handle(_stamped_handle)
+    RunIdFilter(short=short, placeholder=placeholder)
     root = logging.getLogger()
     if not root.handlers:
         handler = logging.StreamHandler(stream)
@@ -102,7 +113,7 @@ def setup_logging(
 
 
 def reset_logging() -> None:
-    """Undo what `setup_logging` did to the records; handlers it installed stay."""
+    """Stop stamping records. Handlers and filters that were added stay where they are."""
     global _stamp, _plain_handle
     _stamp = None
     if _plain_handle is not None and logging.Logger.handle is _stamped_handle:
@@ -115,6 +126,14 @@ def _stamped_handle(self: logging.Logger, record: logging.LogRecord) -> None:
         _stamp.filter(record)
     if _plain_handle is not None:
         _plain_handle(self, record)
+
+
+def _stamp_with(stamp: RunIdFilter) -> None:
+    global _stamp, _plain_handle
+    _stamp = stamp
+    if _plain_handle is None:
+        _plain_handle = logging.Logger.handle
+        _set_handle(_stamped_handle)
 
 
 def _set_handle(handle: _Handle) -> None:

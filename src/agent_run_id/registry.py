@@ -54,6 +54,8 @@ class RunRegistry:
         StoreError: (an `OSError`) no directory is given and recording is off, or the user has no home directory.
     """
 
+    directory: str
+
     def __init__(self, directory: str | os.PathLike[str] | None = None) -> None:
         where = settings.directory() if directory is None else _absolute(directory)
         if where is None:

@@ -91,6 +91,9 @@ class Run(ScopeOwner):
 
     __slots__ = ("_began", "_ended", "_expected", "_journal", "id", "name")
 
+    id: RunId
+    name: str | None
+
     def __init__(
         self,
         run_id: RunId,
@@ -299,6 +302,9 @@ class NoRun(Run):
     """
 
     __slots__ = ("ignored",)
+
+    ignored: int
+    name: str | None
 
     def __init__(self) -> None:
         ScopeOwner.__init__(self)

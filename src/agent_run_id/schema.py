@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
@@ -27,7 +27,7 @@ Status = Literal["running", "paused", "queued", "succeeded", "failed", "cancelle
 class _Record(BaseModel):
     """Frozen, and open to fields that a later version of the format adds."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="ignore")
 
 
 class ErrorRecord(_Record):

@@ -60,11 +60,19 @@ class Scope:
 
     __slots__ = ("frame", "in_generator", "left", "owner", "run", "run_id", "token")
 
+    run_id: RunId | None
+    run: object
+    owner: ScopeOwner | None
+    token: Token[Scope | None] | None
+    left: bool
+    frame: int
+    in_generator: bool
+
     def __init__(self, run_id: RunId | None, run: object = None) -> None:
         self.run_id = run_id
         self.run = run
-        self.owner: ScopeOwner | None = None
-        self.token: Token[Scope | None] | None = None
+        self.owner = None
+        self.token = None
         self.left = False
         self.frame = 0
         self.in_generator = False

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from agent_run_id.rendering import describe, title
+from agent_run_id.rendering import Line, describe, title
 from agent_run_id.schema import RunRecord, UsageRecord, UsageTotal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-__all__ = ["Tree", "grow", "total"]
+__all__ = ["Row", "Tree", "grow", "total"]
 
 _SUMMED: Final = ("input_tokens", "output_tokens")
+
+
+class Row(NamedTuple):
+    """A line of a drawn tree: the branches before it, those before what does not fit on it, and what it says."""
+
+    head: str
+    rest: str
+    line: Line
 
 
 class Tree:
@@ -26,9 +34,13 @@ class Tree:
 
     __slots__ = ("children", "detached", "record")
 
+    record: RunRecord
+    children: list[Tree]
+    detached: bool
+
     def __init__(self, record: RunRecord) -> None:
         self.record = record
-        self.children: list[Tree] = []
+        self.children = []
         self.detached = False
 
     def __iter__(self) -> Iterator[Tree]:
@@ -62,19 +74,22 @@ class Tree:
 
     def render(self) -> str:
         """The tree as text, a line for each run, with its decisions below it."""
-        lines: list[str] = []
+        return "\n".join(f"{row.head}{row.line}" for row in self.rows())
+
+    def rows(self) -> Iterator[Row]:
+        """The lines of `render`, with the branches they hang on apart from what they say."""
         pending: list[tuple[Tree, str, str]] = [(self, "", "")]
         while pending:
             node, head, rest = pending.pop()
-            lines.append(f"{head}{title(node.record, node.usage() if node.children else total(node.record.usage))}")
-            last = len(node.children) - 1
             bar = f"{rest}│ " if node.children else f"{rest}  "
-            lines.extend(f"{bar}{text}" for text in describe(node.record))
+            yield Row(head, bar, title(node.record, node.usage() if node.children else total(node.record.usage)))
+            for line in describe(node.record):
+                yield Row(bar, f"{bar}  ", line)
+            last = len(node.children) - 1
             for place in range(last, -1, -1):
                 ends = place == last
                 fork = f"{rest}{'└' if ends else '├'}{'╌' if node.children[place].detached else '─'} "
                 pending.append((node.children[place], fork, f"{rest}{'   ' if ends else '│  '}"))
-        return "\n".join(lines)
 
 
 def total(reports: Iterable[UsageRecord]) -> UsageTotal:
