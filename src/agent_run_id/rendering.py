@@ -1,14 +1,43 @@
-"""Rendering: records as lines of text for a person. Nothing recorded can control the terminal that shows it."""
+"""Rendering: records as lines of text for a person. Nothing recorded can control the terminal that shows it.
+
+A `Line` is text in parts that have roles. Without a terminal it is its text, as in ``str(tree)``; the command paints
+the roles. There is no other way for a recorded text to a person, and it is cleaned on this one.
+"""
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
+from unicodedata import category
 
 if TYPE_CHECKING:
-    from agent_run_id.schema import RunRecord, UsageTotal
+    from collections.abc import Iterator
 
-__all__ = ["SYMBOLS", "clean", "describe", "duration", "state", "title", "tokens"]
+    from pydantic import JsonValue
+
+    from agent_run_id.schema import RunRecord, Status, UsageTotal
+
+__all__ = [
+    "SYMBOLS",
+    "Line",
+    "Role",
+    "block",
+    "brief",
+    "clean",
+    "clock",
+    "describe",
+    "duration",
+    "label",
+    "state",
+    "title",
+    "tokens",
+]
+
+Role = Literal[
+    "running", "paused", "queued", "succeeded", "failed", "cancelled", "lost", "plain", "name", "id", "heading", "quiet"
+]
+"""What a part of a line is; the status of a run is the role of what says so."""
 
 SYMBOLS: Final = {
     "succeeded": "✓",
@@ -21,36 +50,108 @@ SYMBOLS: Final = {
     None: "?",
 }
 
-# C0 and C1 controls, and the characters that turn the direction of a line or hide in it.
-_CONTROLS: Final = {
-    **{code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))},
-    **{
-        code: f"\\u{code:04x}"
-        for code in (*range(0x200B, 0x2010), *range(0x2028, 0x202F), *range(0x2066, 0x206A), 0xFEFF)
-    },
-}
-_CONTROLS_KEEPING_LINES: Final = {code: text for code, text in _CONTROLS.items() if code not in (0x09, 0x0A)}
+_HEADLINE: Final = 120
 
 
-def clean(text: str, *, lines: bool = False) -> str:
-    """The text with control characters written out; with `lines`, line ends and tabs stay."""
-    return text.translate(_CONTROLS_KEEPING_LINES if lines else _CONTROLS)
+# Text ----------------------------------------------------------------------------------------------------------------
+
+
+class _Written(dict[int, str]):
+    """How each character that is not printable is written; filled when one is met.
+
+    Controls move the cursor and change colours, format characters turn the direction of a line or hide in it, the
+    separators end it, and half a character cannot be encoded.
+    """
+
+    def __missing__(self, code: int) -> str:
+        char = chr(code)
+        if category(char) in ("Cc", "Cf", "Cs", "Zl", "Zp"):
+            char = f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+        self[code] = char
+        return char
+
+
+_written: Final = _Written()
+
+
+def clean(text: str) -> str:
+    """The text with every character written out that could do something to a terminal or to the reader's eye."""
+    return text if text.isprintable() else text.translate(_written)
+
+
+class Line:
+    """A line for a person, in parts that have roles; `str` gives the text alone. What is put in it is cleaned.
+
+    Args:
+        parts: Texts, each alone or with its role.
+
+    Attributes:
+        parts: The cleaned texts with their roles.
+    """
+
+    __slots__ = ("parts",)
+
+    def __init__(self, *parts: str | tuple[str, Role]) -> None:
+        self.parts: tuple[tuple[str, Role], ...] = tuple(
+            (clean(part), "plain") if isinstance(part, str) else (clean(part[0]), part[1]) for part in parts
+        )
+
+    def __str__(self) -> str:
+        return "".join(text for text, _ in self.parts)
+
+    def __add__(self, other: Line) -> Line:
+        return Line(*self.parts, *other.parts)
+
+
+def block(value: JsonValue) -> Iterator[Line]:
+    """The lines of a recorded value: those of a text, or JSON, on one line when it is short."""
+    if isinstance(value, str):
+        text = value
+    else:
+        text = brief(value)
+        if len(text) > _HEADLINE:
+            text = json.dumps(value, ensure_ascii=False, indent=2)
+    for line in text.replace("\r\n", "\n").removesuffix("\n").split("\n"):
+        yield Line(line.expandtabs(4))
+
+
+def brief(value: JsonValue) -> str:
+    """A recorded value in one line: a text as it is, anything else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def duration(elapsed: timedelta) -> str:
-    """A length of time in the unit that suits it: "340 µs", "12 ms", "3.2 s", "4 m 05 s", "2 h 10 m"."""
-    seconds = elapsed.total_seconds()
-    if seconds < 0.001:
-        return f"{seconds * 1e6:.0f} µs"
-    if seconds < 1:
-        return f"{seconds * 1e3:.0f} ms"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(int(seconds), 60)
+    """A length of time in the unit that suits it: "340 µs", "12 ms", "3.2 s", "4 m 05 s", "2 h 10 m", "3 d 04 h"."""
+    microseconds = max(elapsed // timedelta(microseconds=1), 0)  # two clocks may disagree about which was first
+    if microseconds < 1000:
+        return f"{microseconds} µs"
+    if microseconds < 999_500:
+        return f"{microseconds / 1e3:.0f} ms"
+    if microseconds < 59_950_000:
+        return f"{microseconds / 1e6:.1f} s"
+    minutes, seconds = divmod(round(microseconds / 1e6), 60)
     if minutes < 60:
-        return f"{minutes} m {rest:02d} s"
+        return f"{minutes} m {seconds:02d} s"
     hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} m"
+    if hours < 48:
+        return f"{hours} h {minutes:02d} m"
+    return f"{hours // 24} d {hours % 24:02d} h"
+
+
+def clock(when: datetime, now: datetime) -> str:
+    """A local time as short as it can be told from `now`: "06:14:02" today, "Nov 22 06:14" on another day."""
+    local, today = when.astimezone(), now.astimezone()
+    if local.year != today.year:
+        return f"{local:%Y-%m-%d}"
+    return f"{local:%H:%M:%S}" if local.date() == today.date() else f"{local:%b} {local.day:2d} {local:%H:%M}"
+
+
+# Runs ----------------------------------------------------------------------------------------------------------------
+
+
+def label(status: Status | None) -> tuple[str, Role]:
+    """The symbol and the word of a status."""
+    return f"{SYMBOLS[status]} {status or 'unknown'}", status or "quiet"
 
 
 def state(record: RunRecord, now: datetime | None = None) -> str:
@@ -69,9 +170,7 @@ def state(record: RunRecord, now: datetime | None = None) -> str:
 
 def _ago(record: RunRecord, now: datetime) -> str:
     heard = record.last_event_at
-    if heard is None:
-        return "never"
-    return f"{heard.astimezone():%H:%M:%S}, {duration(max(now - heard, timedelta(0)))} ago"
+    return "never" if heard is None else f"{clock(heard, now)}, {duration(now - heard)} ago"
 
 
 def tokens(usage: UsageTotal) -> str:
@@ -80,39 +179,49 @@ def tokens(usage: UsageTotal) -> str:
         return ""
     sent = "?" if usage.input_tokens is None else f"{usage.input_tokens:,}"
     received = "?" if usage.output_tokens is None else f"{usage.output_tokens:,}"
-    costs = [f"{amount:.4f} {clean(currency)}" for currency, amount in usage.cost.items()]
+    costs = [f"{amount:.4f} {currency}" for currency, amount in usage.cost.items()]
     return ", ".join([f"{sent} → {received} tokens", *costs])
 
 
-def title(record: RunRecord, usage: UsageTotal) -> str:
+def title(record: RunRecord, usage: UsageTotal) -> Line:
     """One line for one run."""
-    name = clean(record.name) if record.name is not None else "(not recorded)"
-    parts = [f"{SYMBOLS[record.status]} {name}", f"[{record.id[:8]}]"]
+    role: Role = record.status or "quiet"
+    parts: list[str | tuple[str, Role]] = [
+        (f"{SYMBOLS[record.status]} ", role),
+        ("(not recorded)", "quiet") if record.name is None else (record.name, "name"),
+        (f" [{record.id[:8]}]", "id"),
+    ]
     if record.kind is not None and record.kind != "task":
-        parts.append(clean(record.kind))
-    parts.append(state(record))
+        parts.append(f" {record.kind}")
+    parts.append((f" {state(record)}", role))
     if record.key is not None:
-        parts.append(f"key={clean(record.key)}")
+        parts.append(f" key={record.key}")
     used = tokens(usage)
     if used:
-        parts.append(f"· {used}")
+        parts.append((f" · {used}", "quiet"))
     if record.error is not None and record.status == "failed":
-        parts.append(f"· {clean(_headline(record))}")
-    return " ".join(parts)
+        parts.append((f" · {_headline(record)}", "failed"))
+    return Line(*parts)
 
 
 def _headline(record: RunRecord) -> str:
     error = record.error
     if error is None:
         return ""
-    message = error.message.split("\n", 1)[0][:120]
-    return f"{error.type}: {message}" if error.type else message
+    first = error.message.split("\n", 1)[0]
+    message = first if len(first) <= _HEADLINE else f"{first[:_HEADLINE]}…"
+    return ": ".join(part for part in (error.type, message) if part)
 
 
-def describe(record: RunRecord) -> list[str]:
+def describe(record: RunRecord) -> list[Line]:
     """The decisions of one run, a line each."""
     return [
-        f"◆ {clean(decision.question)} → {clean(str(decision.chosen))}: {clean(decision.why)}"
-        + (f" ⇒ {clean(decision.outcome)}" if decision.outcome else "")
+        Line(
+            ("◆ ", "heading"),
+            f"{decision.question} → ",
+            (brief(decision.chosen), "name"),
+            f": {decision.why}",
+            f" ⇒ {decision.outcome}" if decision.outcome else "",
+        )
         for decision in record.decisions
     ]
