@@ -154,6 +154,27 @@ async def test_exceptions_thrown_into_an_async_generator_reach_its_body_in_its_r
 
 
 @pytest.mark.anyio
+async def test_the_body_of_an_async_generator_is_closed_in_its_run() -> None:
+    inner, seen = RunId.generate(), []
+
+    @RunContext(inner)
+    async def stream() -> AsyncGenerator[int, None]:
+        try:
+            yield 1
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.lowlevel.checkpoint()
+            seen.append(current_run_id())
+
+    with RunContext(RunId.generate()) as outer:
+        items = stream()
+        await anext(items)
+        await items.aclose()
+        assert current_run_id() is outer.run_id
+    assert seen == [inner]
+
+
+@pytest.mark.anyio
 async def test_while_a_step_waits_the_consumers_other_tasks_see_their_own_run() -> None:
     waiting, go = anyio.Event(), anyio.Event()
 
@@ -237,6 +258,35 @@ def test_the_parent_is_the_run_of_the_call_not_of_the_first_step(registry: RunRe
         assert list(items) == [1]
     assert len(registry.children(caller.id)) == 1
     assert registry.children(consumer.id) == []
+
+
+def _fail(items: Generator[int, None, None]) -> None:
+    next(items)
+    with pytest.raises(KeyError):
+        items.throw(KeyError("stop"))
+
+
+@pytest.mark.parametrize(
+    ("consume", "status"),
+    [
+        (list, "succeeded"),
+        (next, "cancelled"),
+        (_fail, "failed"),
+    ],
+)
+def test_a_generator_ends_as_what_became_of_it(
+    consume: Callable[[Any], Any], status: str, registry: RunRegistry
+) -> None:
+    @traced
+    def stream() -> Generator[int, None, None]:
+        yield 1
+        yield 2
+
+    items = stream()
+    consume(items)
+    del items
+    gc.collect()
+    assert registry.get("@last").status == status
 
 
 def test_a_generator_that_is_never_started_was_never_a_run(registry: RunRegistry) -> None:

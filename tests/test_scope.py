@@ -206,6 +206,38 @@ def test_one_instance_open_in_a_generator_and_around_it_leaves_the_right_entry()
     assert current_run_id() is None
 
 
+def test_a_generator_closed_inside_another_entry_of_its_instance_leaves_that_entry_alone() -> None:
+    shared, seen = RunContext(RunId.generate()), []
+    stream = _stream(shared)
+
+    def close() -> None:
+        with shared:
+            stream.close()  # type: ignore[attr-defined]
+            seen.append(current_run_id())
+        seen.append(current_run_id())
+
+    with RunContext(RunId.generate()) as outer:
+        next(stream)
+        thread = threading.Thread(target=close)
+        thread.start()
+        thread.join()
+        assert current_run_id() is outer.run_id
+    assert seen == [shared.run_id, None]
+
+
+def test_a_copy_of_the_context_keeps_a_scope_that_was_left_elsewhere() -> None:
+    inner = RunContext(RunId.generate())
+    stream = _stream(inner)
+    next(stream)
+    copied = contextvars.copy_context()
+    thread = threading.Thread(target=stream.close)  # type: ignore[attr-defined]
+    thread.start()
+    thread.join()
+    assert copied.run(current_run_id) is inner.run_id
+    assert current_run_id() is None
+    assert copied.run(current_run_id) is inner.run_id
+
+
 @pytest.mark.anyio
 async def test_an_async_generator_closed_by_another_task_disturbs_nobody(anyio_backend: Any) -> None:
     inner, outer, other = (RunContext(RunId.generate()) for _ in range(3))

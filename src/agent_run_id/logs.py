@@ -1,9 +1,9 @@
 """Logs: the run's id on every line, so that one `grep` for a root finds its whole tree in any log store.
 
-A filter on a logger, the root logger included, is not asked about records of the loggers below it, and a record factory
-that sets `run_id` makes a user's own ``extra={"run_id": …}`` raise `KeyError`. So once there is a `RunIdFilter`, records
-are stamped in `Logger.handle`, which every one of them passes, whatever its logger, in the thread that made it and with
-its `extra` in place. What a filter then adds is its own way of writing the ids, for the handler it is on.
+A filter on a logger, the root logger included, is not asked about records of the loggers below it, and a record
+factory that sets `run_id` makes a user's own ``extra={"run_id": …}`` raise `KeyError`. So once there is a
+`RunIdFilter`, records are stamped in `Logger.handle`: every one of them passes it, whatever its logger, in the thread
+that made it and with its `extra` in place. What a filter then adds is its own way of writing the ids.
 """
 
 from __future__ import annotations
