@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from agent_run_id.rendering import Line, describe, title
-from agent_run_id.schema import RunRecord, UsageRecord, UsageTotal
+from agent_run_id.usage import Ledger
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
-__all__ = ["Row", "Tree", "grow", "total"]
+    from agent_run_id.schema import RunRecord, UsageTotal
 
-_SUMMED: Final = ("input_tokens", "output_tokens")
+__all__ = ["Row", "Tree", "grow"]
 
 
 class Row(NamedTuple):
@@ -49,6 +49,9 @@ class Tree:
     def __len__(self) -> int:
         return sum(1 for _ in self.walk())
 
+    def __bool__(self) -> bool:
+        return True  # it has its own run at least; counting them all to say so would cost a walk
+
     def __repr__(self) -> str:
         return f"<Tree of {self.record.id[:8]} {self.record.name!r}: {len(self)} runs>"
 
@@ -68,9 +71,17 @@ class Tree:
 
         A report that says it includes the runs below counts only where these report nothing themselves.
         """
-        reports = [report for node in self.walk() for report in node.record.usage]
-        own = [report for report in reports if not report.inclusive]
-        return total(own or self.record.usage)
+        return self._usages()[self.record.id]
+
+    def _usages(self) -> dict[str, UsageTotal]:
+        """What each node and all below it used, by id, in one pass from the leaves up."""
+        ledgers: dict[str, Ledger] = {}
+        totals: dict[str, UsageTotal] = {}
+        for node in reversed(list(self.walk())):
+            below = [ledgers.pop(child.record.id) for child in node.children]
+            ledger = ledgers[node.record.id] = Ledger().close(node.record.id, node.record.usage, below)
+            totals[node.record.id] = ledger.total()
+        return totals
 
     def render(self) -> str:
         """The tree as text, a line for each run, with its decisions below it."""
@@ -78,11 +89,12 @@ class Tree:
 
     def rows(self) -> Iterator[Row]:
         """The lines of `render`, with the branches they hang on apart from what they say."""
+        usages = self._usages()
         pending: list[tuple[Tree, str, str]] = [(self, "", "")]
         while pending:
             node, head, rest = pending.pop()
             bar = f"{rest}│ " if node.children else f"{rest}  "
-            yield Row(head, bar, title(node.record, node.usage() if node.children else total(node.record.usage)))
+            yield Row(head, bar, title(node.record, usages[node.record.id]))
             for line in describe(node.record):
                 yield Row(bar, f"{bar}  ", line)
             last = len(node.children) - 1
@@ -90,22 +102,6 @@ class Tree:
                 ends = place == last
                 fork = f"{rest}{'└' if ends else '├'}{'╌' if node.children[place].detached else '─'} "
                 pending.append((node.children[place], fork, f"{rest}{'   ' if ends else '│  '}"))
-
-
-def total(reports: Iterable[UsageRecord]) -> UsageTotal:
-    """Add up reports; the same call counts once, and what no report knows stays unknown."""
-    calls: dict[str, UsageRecord] = {}
-    for number, report in enumerate(reports):
-        calls.setdefault(report.call_id or f" {number}", report)
-    sums: dict[str, Any] = {"calls": len(calls), "cost": {}}
-    for report in calls.values():
-        for field in _SUMMED:
-            value = getattr(report, field)
-            if value is not None:
-                sums[field] = sums.get(field, 0) + value
-        if report.cost is not None and report.currency is not None:
-            sums["cost"][report.currency] = sums["cost"].get(report.currency, 0) + report.cost
-    return UsageTotal.model_validate(sums)
 
 
 def grow(top: RunRecord, below: Sequence[RunRecord]) -> Tree:
@@ -122,7 +118,7 @@ def grow(top: RunRecord, below: Sequence[RunRecord]) -> Tree:
         if node is not root:
             parent = nodes.get(node.record.parent_id or "")
             node.detached = parent is None
-            (parent or root).children.append(node)
+            (root if parent is None else parent).children.append(node)
     for node in root.walk():
         for child in node.children:
             child.record = _under(child.record, node.record, detached=child.detached)
