@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FORMAT_VERSION",
+    "MAX_LEVELS",
+    "MAX_TEXT",
+    "MAX_VALUES",
     "OUTCOME",
     "PROCESS_STARTED",
     "RUN_DECISION",
@@ -30,6 +33,7 @@ __all__ = [
     "RUN_USAGE",
     "encode_fields",
     "encode_line",
+    "finite",
     "plain",
     "set_scrub",
 ]
@@ -130,7 +134,7 @@ class _Budget:
     def _converted(self, value: Any, level: int) -> Any:  # noqa: C901 - one flat table of types
         kind = type(value)  # pyright: ignore[reportUnknownVariableType]
         if isinstance(value, float):
-            return _finite(float(value))
+            return finite(float(value))
         if isinstance(value, Mapping):
             return self._inside(value, level, self._mapping)
         if isinstance(value, list | tuple | set | frozenset):
@@ -208,7 +212,8 @@ def _scrubbed(scrub: Callable[[str], str], text: str) -> str:
     return clean if type(clean) is str else f"<not recorded: scrub returned {type(clean).__name__}>"
 
 
-def _finite(number: float) -> float | str:
+def finite(number: float) -> float | str:
+    """The number, or its name in text where JSON has none for it."""
     if number != number:
         return "NaN"
     if number in (float("inf"), float("-inf")):

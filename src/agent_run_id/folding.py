@@ -6,14 +6,18 @@ own - by time, but never against the sequence of one process, whose clock may be
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeGuard, cast
 
 from agent_run_id.events import OUTCOME, RUN_DECISION, RUN_ENDED, RUN_STARTED, RUN_UPDATED, RUN_USAGE
+from agent_run_id.outcomes import ENDINGS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 __all__ = ["FoldedRun", "StoredEvent", "fold", "in_order"]
+
+_LONGEST: Final = 2**62  # microseconds; no run takes 146,000 years
+_COUNTS: Final = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens")
 
 
 class StoredEvent(NamedTuple):
@@ -106,9 +110,13 @@ def _started(run: FoldedRun, event: StoredEvent) -> None:
     run.user_id = _text(data.get("user_id"))
     run.session_id = _text(data.get("session_id"))
     run.summary = _text(data.get("summary"))
-    for name in ("input", "tags", "attributes", "links"):
+    if "input" in data:
+        run.details["input"] = data["input"]
+    if isinstance(data.get("attributes"), dict):
+        run.details["attributes"] = data["attributes"]
+    for name in ("tags", "links"):
         if name in data:
-            run.details[name] = data[name]
+            run.details[name] = _texts(data[name])
 
 
 def _updated(run: FoldedRun, event: StoredEvent) -> None:
@@ -117,9 +125,9 @@ def _updated(run: FoldedRun, event: StoredEvent) -> None:
         details["output"] = data["output"]
     if "summary" in data:
         run.summary = _text(data["summary"])
-    if isinstance(data.get("tags"), list):
-        tags = list(details.get("tags", ()))
-        details["tags"] = tags + [tag for tag in data["tags"] if tag not in tags]
+    if "tags" in data:
+        tags: list[str] = details.get("tags", [])
+        details["tags"] = tags + [tag for tag in _texts(data["tags"]) if tag not in tags]
     if isinstance(data.get("attributes"), dict):
         details["attributes"] = {**details.get("attributes", {}), **data["attributes"]}
 
@@ -131,19 +139,28 @@ def _ended(run: FoldedRun, event: StoredEvent) -> None:
     if run.ended_at is not None:
         return  # only the first end counts
     data = event.data
-    run.status = _text(data.get("status")) or "succeeded"
+    status = data.get("status")
+    run.status = status if status in ENDINGS else "succeeded"
     run.ended_at = event.time
     elapsed = data.get("elapsed")
-    run.elapsed = elapsed if isinstance(elapsed, int) else None
-    for name in ("output", "error"):
-        if name in data:
-            run.details[name] = data[name]
+    run.elapsed = elapsed if _is_count(elapsed) and elapsed < _LONGEST else None
+    if "output" in data:
+        run.details["output"] = data["output"]
+    if isinstance(data.get("error"), dict):
+        run.details["error"] = _error(data["error"])
 
 
 def _decided(run: FoldedRun, event: StoredEvent) -> None:
-    fields = ("question", "options", "chosen", "why", "confidence")
-    made = {name: event.data[name] for name in fields if event.data.get(name) is not None}
-    decision = {"id": str(event.data.get("decision")), "question": "", **made}
+    data = event.data
+    confidence = data.get("confidence")
+    decision: dict[str, Any] = {
+        "id": _text(data.get("decision")) or "",
+        "question": _text(data.get("question")) or "",
+        "options": _list(data.get("options")),
+        "chosen": data.get("chosen"),
+        "why": _text(data.get("why")) or "",
+        "confidence": confidence if _is_number(confidence) else None,
+    }
     run.details.setdefault("decisions", []).append(decision)
 
 
@@ -154,14 +171,51 @@ def _turned_out(run: FoldedRun, event: StoredEvent) -> None:
 
 
 def _used(run: FoldedRun, event: StoredEvent) -> None:
+    data = event.data
     reports: list[dict[str, Any]] = run.details.setdefault("usage", [])
-    call = event.data.get("call_id")
-    if call is None or all(report.get("call_id") != call for report in reports):
-        reports.append({"model": "", **event.data})
+    call = _text(data.get("call_id"))
+    if call is not None and any(report["call_id"] == call for report in reports):
+        return  # the same call reported twice counts once
+    report: dict[str, Any] = {name: value for name in _COUNTS if _is_count(value := data.get(name))}
+    if _is_number(data.get("cost")):
+        report |= {"cost": data["cost"], "currency": _text(data.get("currency"))}
+    report |= {"model": _text(data.get("model")) or "", "call_id": call, "inclusive": data.get("inclusive") is True}
+    reports.append(report)
+
+
+def _error(data: dict[str, Any]) -> dict[str, Any]:
+    leaves: list[Any] = _list(data.get("leaves"))
+    return {
+        "type": _text(data.get("type")),
+        "message": _text(data.get("message")) or "",
+        "traceback": _text(data.get("traceback")),
+        "leaves": [_error(cast("dict[str, Any]", leaf)) for leaf in leaves if isinstance(leaf, dict)],
+        "expected": data.get("expected") is True,
+    }
+
+
+# Journals are read for ever, also those that another version or another program wrote: what has not the type it should
+# have is made text where text is wanted, and is otherwise not known.
 
 
 def _text(value: Any) -> str | None:
     return value if value is None or isinstance(value, str) else str(value)
+
+
+def _texts(value: Any) -> list[str]:
+    return [str(item) for item in (_list(value) if isinstance(value, list) else [value])]
+
+
+def _list(value: Any) -> list[Any]:
+    return list(cast("Iterable[Any]", value)) if isinstance(value, list) else []
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_count(value: Any) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 _HANDLERS: dict[str, Callable[[FoldedRun, StoredEvent], None]] = {

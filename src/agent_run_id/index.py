@@ -14,18 +14,19 @@ import json
 import os
 import sqlite3
 import threading
+import weakref
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeGuard, TypeVar
 
 from agent_run_id.errors import InvalidTokenError, StoreError
-from agent_run_id.events import RUN_STARTED
+from agent_run_id.events import PROCESS_STARTED, RUN_STARTED
 from agent_run_id.folding import StoredEvent, fold
 from agent_run_id.ids import RunId
-from agent_run_id.journal import JOURNALS, SUFFIX
-from agent_run_id.reading import Header, lines_from, parse_line, read_header, state_of
+from agent_run_id.journal_file import JOURNALS, SUFFIX
+from agent_run_id.reading import Header, State, lines_from, parse_line, read_header, state_of
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable
+    from collections.abc import Callable, Generator, Iterable
 
 __all__ = ["INDEX_VERSION", "Index"]
 
@@ -42,7 +43,6 @@ CREATE TABLE IF NOT EXISTS journals (
     name TEXT PRIMARY KEY,
     process INTEGER NOT NULL REFERENCES processes,
     segment INTEGER NOT NULL,
-    inode INTEGER NOT NULL,
     offset INTEGER NOT NULL,
     unreadable INTEGER NOT NULL DEFAULT 0,
     sealed INTEGER NOT NULL DEFAULT 0
@@ -86,6 +86,10 @@ CREATE INDEX IF NOT EXISTS events_by_run ON events (run);
 
 _ENVELOPE: Final = frozenset({"v", "type", "run", "time", "seq"})
 _BUSY_S: Final = 60.0
+_LAST_MOMENT: Final = 253_402_300_799_999_999  # the end of the year 9999, where `datetime` ends
+_DAMAGED: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+T = TypeVar("T")
 
 
 class Index:
@@ -101,7 +105,7 @@ class Index:
         self.directory: Path = Path(directory)
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
-        self._pid = 0
+        _indexes.add(self)
 
     @property
     def path(self) -> Path:
@@ -120,32 +124,48 @@ class Index:
         Raises:
             StoreError: the directory exists and cannot be read.
         """
-        with self._lock:
-            try:
-                self._apply_all()
-            except sqlite3.DatabaseError as error:
-                if isinstance(error, sqlite3.OperationalError) and "malformed" not in str(error):
-                    raise
-                self._rebuild()
-                self._apply_all()
+        self._healed(self._apply_all)
 
     def read(self, sql: str, parameters: Iterable[Any] = ()) -> list[sqlite3.Row]:
         """The rows of one query."""
+        return self._healed(lambda: self._connected().execute(sql, tuple(parameters)).fetchall())
+
+    def _healed(self, act: Callable[[], T]) -> T:
+        """Do `act`; when the database turns out to be damaged, make it anew and do it again."""
         with self._lock:
-            return self._connected().execute(sql, tuple(parameters)).fetchall()
+            try:
+                return act()
+            except sqlite3.DatabaseError as error:
+                if error.sqlite_errorcode & 0xFF not in _DAMAGED:
+                    raise
+                self._remove()
+                self._apply_all()
+                return act()
+
+    def __del__(self) -> None:
+        # Python 3.13 complains of a connection that nobody closed, and a registry made for one question is fine.
+        self.close()
 
     def close(self) -> None:
         """Close the database; the next use opens it again."""
         with self._lock:
-            if self._connection is not None and self._pid == os.getpid():
+            if self._connection is not None:
                 self._connection.close()
             self._connection = None
 
+    def leave_to_parent(self) -> None:
+        """In a forked child: leave the connection alone, and the lock, which a thread may hold that is not here.
+
+        A connection that crossed a fork corrupts the file without a sound, and closing it may too.
+        """
+        if self._connection is not None:
+            _parents.append(self._connection)
+        self._connection = None
+        self._lock = threading.RLock()
+
     def _connected(self) -> sqlite3.Connection:
-        if self._connection is None or self._pid != os.getpid():
-            # A connection that crossed a fork corrupts the file without a sound: it is left, not closed.
+        if self._connection is None:
             self._connection = self._open()
-            self._pid = os.getpid()
         return self._connection
 
     def _open(self) -> sqlite3.Connection:
@@ -163,7 +183,7 @@ class Index:
         except OSError:
             return _prepared(":memory:")
 
-    def _rebuild(self) -> None:
+    def _remove(self) -> None:
         self.close()
         path = self.path
         with _file_lock(path):
@@ -182,6 +202,9 @@ class Index:
 
 
 def _prepared(path: str) -> sqlite3.Connection:
+    if path != ":memory:":
+        # SQLite gives its other files the mode of this one.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
     try:
         connection.row_factory = sqlite3.Row
@@ -191,8 +214,6 @@ def _prepared(path: str) -> sqlite3.Connection:
         for statement in _SCHEMA.split(";\n"):
             connection.execute(statement)
         connection.commit()
-        if path != ":memory:":
-            os.chmod(path, 0o600)  # noqa: PTH101
     except BaseException:
         connection.close()
         raise
@@ -213,7 +234,17 @@ def _file_lock(path: Path) -> Generator[None]:
         yield
 
 
-def _is_count(value: Any) -> bool:
+def _states(found: Iterable[tuple[str, str, Header]]) -> dict[str, State]:
+    """Whether each process lives, by all its journals: it holds the lock of at least one as long as it does."""
+    states: dict[str, State] = {}
+    for _, path, header in found:
+        state = state_of(path, header)
+        if state == "alive" or states.get(header.process, "unknown") == "unknown":
+            states[header.process] = state
+    return states
+
+
+def _is_count(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and 0 <= value < 2**63
 
 
@@ -227,59 +258,60 @@ class _Update:
         self._runs: dict[str, int] = {}
 
     def apply(self) -> None:
-        known = {row["name"]: row for row in self._db.execute("SELECT * FROM journals")}
-        dead: list[int] = []
-        for name, path, size in self._entries():
-            row = known.get(name)
-            if row is None or not row["sealed"]:
-                self._journal(name, path, size, row, dead)
-        for process in dead:
-            self._changed.update(
-                row["pk"]
-                for row in self._db.execute("SELECT pk FROM runs WHERE owner = ? AND status = 'running'", [process])
-            )
+        known = {row["name"]: row for row in self._db.execute("SELECT * FROM journals WHERE NOT sealed")}
+        sealed = {row["name"] for row in self._db.execute("SELECT name FROM journals WHERE sealed")}
+        found: list[tuple[str, str, Header]] = []
+        for name, path in self._entries():
+            header = None if name in sealed else read_header(path)
+            if header is not None:
+                found.append((name, path, header))
+        # Probe all first, then read to the end: what a dead process wrote is all there.
+        states = _states(found)
+        processes = {header.process: self._process(header, states[header.process]) for _, _, header in found}
+        for name, path, header in found:
+            self._journal(name, path, header, processes[header.process], known.get(name), states[header.process])
+        for process, state in states.items():
+            if state == "dead":
+                self._changed.update(
+                    row["pk"]
+                    for row in self._db.execute(
+                        "SELECT pk FROM runs WHERE owner = ? AND status = 'running'", [processes[process]]
+                    )
+                )
         self._fold()
 
-    def _entries(self) -> list[tuple[str, str, int]]:
+    def _entries(self) -> list[tuple[str, str]]:
         try:
             with os.scandir(self._folder) as entries:
-                found = [entry for entry in entries if entry.name.endswith(SUFFIX) and not entry.name.startswith(".")]
+                return sorted(
+                    (entry.name, entry.path)
+                    for entry in entries
+                    if entry.name.endswith(SUFFIX) and not entry.name.startswith(".")
+                )
         except FileNotFoundError:
             return []
         except OSError as error:
             raise StoreError(f"the journals in {self._folder} cannot be read: {error.strerror}") from error
-        result: list[tuple[str, str, int]] = []
-        for entry in found:
-            with contextlib.suppress(FileNotFoundError):  # retention of another process
-                result.append((entry.name, entry.path, entry.stat().st_size))
-        return sorted(result)
 
-    def _journal(self, name: str, path: str, size: int, row: sqlite3.Row | None, dead: list[int]) -> None:
-        header = read_header(path)
-        if header is None:
-            return
-        # Probe first, then read to the end: what a dead process wrote is all there.
-        state = state_of(path, header) if header.segment == 1 else self._state_so_far(header)
-        process = self._process(header, state)
-        offset = row["offset"] if row is not None and size >= row["offset"] else 0
-        unreadable = row["unreadable"] if row is not None else 0
-        if size > offset or row is None:
+    def _journal(
+        self, name: str, path: str, header: Header, process: int, row: sqlite3.Row | None, state: State
+    ) -> None:
+        offset, unreadable = (0, 0) if row is None else (row["offset"], row["unreadable"])
+        try:
+            if os.path.getsize(path) < offset:  # noqa: PTH202 - another file under the same name
+                offset = unreadable = 0
             for line, offset in lines_from(path, offset):  # noqa: B007, B020 - the offset behind the last line is kept
                 events, bad = parse_line(line)
                 unreadable += bad
-                for event in events:
-                    self._event(process, event)
-        if state == "dead":
-            dead.append(process)
+                unreadable += sum(not self._event(process, event) for event in events)
+            if state == "dead" and os.path.getsize(path) > offset:  # noqa: PTH202
+                unreadable += 1  # death tore the last line
+        except FileNotFoundError:
+            return  # removed meanwhile, by the retention of another process
         self._db.execute(
-            "INSERT OR REPLACE INTO journals VALUES (?, ?, ?, ?, ?, ?, ?)",
-            [name, process, header.segment, header.fields.get("inode", 0), offset, unreadable, state == "dead"],
+            "INSERT OR REPLACE INTO journals VALUES (?, ?, ?, ?, ?, ?)",
+            [name, process, header.segment, offset, unreadable, state == "dead"],
         )
-
-    def _state_so_far(self, header: Header) -> str:
-        """The state by the first journal of the process: the lock of a later one proves nothing."""
-        row = self._db.execute("SELECT state FROM processes WHERE id = ?", [header.process]).fetchone()
-        return "unknown" if row is None else row["state"]
 
     def _process(self, header: Header, state: str) -> int:
         row = self._db.execute(
@@ -289,14 +321,18 @@ class _Update:
         ).fetchone()
         return int(row["pk"])
 
-    def _event(self, process: int, event: dict[str, Any]) -> None:
+    def _event(self, process: int, event: dict[str, Any]) -> bool:
+        """Apply one event, unless it was before; False when it is none."""
         seq, time, kind = event.get("seq"), event.get("time"), event.get("type")
-        if not (_is_count(seq) and _is_count(time) and isinstance(kind, str)):
-            return
+        if kind == PROCESS_STARTED:
+            return True
         try:
             run_id = RunId.from_token(event.get("run", ""))
         except InvalidTokenError:
-            return
+            return False
+        if not (_is_count(seq) and _is_count(time) and isinstance(kind, str)):
+            return False
+        time = min(time, _LAST_MOMENT)
         run = self._run(run_id, starts=kind == RUN_STARTED)
         data = {name: value for name, value in event.items() if name not in _ENVELOPE}
         cursor = self._db.execute(
@@ -305,6 +341,7 @@ class _Update:
         )
         if cursor.rowcount:
             self._changed.add(run)
+        return True
 
     def _run(self, run_id: RunId, *, starts: bool) -> int:
         """The row of a run; those of its parent and root too, which may never be recorded themselves.
@@ -373,3 +410,15 @@ class _Update:
                     run,
                 ],
             )
+
+
+_indexes: weakref.WeakSet[Index] = weakref.WeakSet()
+_parents: list[sqlite3.Connection] = []  # kept, so that they are not closed
+
+
+def _in_forked_child() -> None:
+    for index in list(_indexes):
+        index.leave_to_parent()
+
+
+os.register_at_fork(after_in_child=_in_forked_child)

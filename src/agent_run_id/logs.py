@@ -9,7 +9,9 @@ that made it and with its `extra` in place. What a filter then adds is its own w
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable
+from copy import copy
 from typing import IO, Any, Final
 
 from agent_run_id.ids import RunId
@@ -24,14 +26,16 @@ _FIELDS: Final = ("run_id", "root_run_id", "parent_run_id", "run_depth")
 # On a stamped record: the token of its run, how it was written, and the names that were ours to write. All of it plain
 # text, for a record may be pickled and sent to a program that does not know this library.
 _STAMP: Final = "_agent_run"
+_CAN_REPLACE: Final = sys.version_info >= (3, 12)
 
 
 class RunIdFilter(logging.Filter):
     """Put `run_id`, `root_run_id`, `parent_run_id` and `run_depth` on every record; drop none.
 
-    From the moment one exists, records of all loggers carry the names, wherever it is added. On a handler it also
-    decides how that handler shows them. What a record has of its own, from `extra`, stays; what another thread or
-    process stamped, stays that run's.
+    From the moment the first one exists, records of all loggers carry the names, wherever it is added, written as it
+    says or as `setup_logging` says. On a handler it decides how that handler shows them (before Python 3.12 the
+    handlers after it too, for a filter could not give another record then). What a record has of its own, from
+    `extra`, stays; what another thread or process stamped, stays that run's.
 
     Args:
         short: Whether to give the first 8 characters of each id instead of all 36.
@@ -45,10 +49,13 @@ class RunIdFilter(logging.Filter):
         super().__init__()
         self.short = short
         self.placeholder = placeholder
-        _stamp_with(self)
+        if _stamp is None:
+            _stamp_with(self)
 
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Stamp `record`; always True."""
+    def filter(  # type: ignore[override, unused-ignore]
+        self, record: logging.LogRecord
+    ) -> bool | logging.LogRecord:  # pyright: ignore[reportIncompatibleMethodOverride] - possible since Python 3.12
+        """Stamp `record`, and let it pass; one that was stamped to be written otherwise passes as a copy."""
         fields = record.__dict__
         how = f"{self.short:d}{self.placeholder}"
         stamp: tuple[str, str, tuple[str, ...]] | None = fields.get(_STAMP)
@@ -60,15 +67,18 @@ class RunIdFilter(logging.Filter):
         else:
             run_id = RunId.from_token(stamp[0]) if stamp[0] else None
             ours = stamp[2]
+            if _CAN_REPLACE:
+                record = copy(record)
+                fields = record.__dict__
         for name, text in zip(_FIELDS, self._texts(run_id), strict=True):
             if name in ours:
                 fields[name] = text
         fields[_STAMP] = ("" if run_id is None else run_id.token, how, ours)
-        return True
+        return record if stamp is not None and _CAN_REPLACE else True
 
     def _texts(self, run_id: RunId | None) -> tuple[str, str, str, str]:
         if run_id is None:
-            return (self.placeholder,) * 4
+            return (self.placeholder, self.placeholder, self.placeholder, self.placeholder)
         end = 8 if self.short else 36
         parent = self.placeholder if run_id.parent_id is None else run_id.parent_id[:end]
         return (run_id.value[:end], run_id.root_id[:end], parent, str(run_id.depth))
@@ -101,7 +111,7 @@ def setup_logging(
         short: Whether to give the first 8 characters of each id.
         placeholder: What stands where there is no run.
     """
-    RunIdFilter(short=short, placeholder=placeholder)
+    _stamp_with(RunIdFilter(short=short, placeholder=placeholder))
     root = logging.getLogger()
     if not root.handlers:
         handler = logging.StreamHandler(stream)

@@ -10,8 +10,9 @@ import os
 from typing import TYPE_CHECKING
 
 from agent_run_id.carriers import environ
+from agent_run_id.ids import MAX_DEPTH, depth_limit
 from agent_run_id.scope import current_run_id, enter_outermost
-from agent_run_id.settings import DIRECTORY_VARIABLE, configured_directory
+from agent_run_id.settings import DEPTH_VARIABLE, DIRECTORY_VARIABLE, configured_directory
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,8 +25,8 @@ __all__ = ["child_env", "join"]
 def child_env(base: Mapping[str, str] | None = None, /, **more: str) -> dict[str, str]:
     """The environment for a child process that is to join the current run: ``subprocess.run(cmd, env=child_env())``.
 
-    A child that imports `agent_run_id` then has the current run as its outermost scope, and records in the same
-    directory as this process. Outside any run the copy carries none, and nothing stale.
+    A child that imports `agent_run_id` then has the current run as its outermost scope, and the same settings as this
+    process. Outside any run the copy carries none, and nothing stale.
 
     Args:
         base: What to copy instead of `os.environ`; it is not changed.
@@ -36,9 +37,11 @@ def child_env(base: Mapping[str, str] | None = None, /, **more: str) -> dict[str
     """
     env = dict(os.environ if base is None else base)
     environ.inject(env, current_run_id())
-    directory = configured_directory()
+    directory, limit = configured_directory(), depth_limit()
     if directory is not None:
         env[DIRECTORY_VARIABLE] = directory
+    if limit != MAX_DEPTH:
+        env[DEPTH_VARIABLE] = str(limit)
     env.update(more)
     return env
 

@@ -12,7 +12,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
-from agent_run_id.events import PROCESS_STARTED
+from agent_run_id.events import MAX_LEVELS, PROCESS_STARTED, finite, plain
 from agent_run_id.hosts import boot_id, host_name, pid_namespace, process_start
 
 if TYPE_CHECKING:
@@ -23,9 +23,12 @@ __all__ = ["Header", "State", "lines_from", "parse_line", "read_header", "state_
 State = Literal["alive", "dead", "unknown"]
 
 _HEADER_BYTES: Final = 65_536
+_LAST_SEGMENT: Final = 2**31
 _CHUNK: Final = 4 * 1024 * 1024
 _BEGINNING: Final = b'{"v":'
 _HALF_CHARACTER: Final = rb"\ud"
+# Infinity and NaN are not JSON, and a number too large for a float reads as one: as our own events write them.
+_decode = json.JSONDecoder(parse_constant=str, parse_float=lambda text: finite(float(text))).decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,7 @@ def read_header(path: str) -> Header | None:
     if fields is None or fields.get("type") != PROCESS_STARTED:
         return None
     process, segment = fields.get("process"), fields.get("segment")
-    if not isinstance(process, str) or not isinstance(segment, int):
+    if not isinstance(process, str) or not isinstance(segment, int) or not 0 < segment < _LAST_SEGMENT:
         return None
     return Header(process, segment, fields)
 
@@ -128,9 +131,13 @@ def parse_line(line: bytes) -> tuple[list[dict[str, Any]], int]:
 
 def _loads(line: bytes) -> dict[str, Any] | None:
     try:
-        value: Any = json.loads(line)
-        if _HALF_CHARACTER in line.lower():  # a lone surrogate is no text, and SQLite takes none
-            value = json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
+        value: Any = _decode(line.decode("utf-8", "replace"))
     except (ValueError, RecursionError):
         return None
-    return cast("dict[str, Any]", value) if isinstance(value, dict) else None
+    if not isinstance(value, dict):
+        return None
+    if _HALF_CHARACTER in line.lower():  # a lone surrogate is no text, and SQLite takes none
+        value = _decode(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace").decode())
+    if line.count(b"[") + line.count(b"{") > MAX_LEVELS:  # it may be deeper than we would have written it
+        value = {name: plain(item) for name, item in cast("dict[str, Any]", value).items()}
+    return cast("dict[str, Any]", value)

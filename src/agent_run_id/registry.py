@@ -77,7 +77,7 @@ class RunRegistry:
         """The record of one run.
 
         Args:
-            ref: A `RunId`, the text of one, its first characters (at least 4), or ``@last``.
+            ref: A `RunId`, the text of one, its first characters, or ``@last``.
 
         Raises:
             RunNotFound: (a `LookupError`) no run answers to `ref`, or more than one: then the message names them.
@@ -182,7 +182,7 @@ class RunRegistry:
             conditions.append("(r.parent IS NULL OR parent.started_at IS NULL)")
         where = " AND ".join(["r.started_at IS NOT NULL", *conditions])
         direction = "DESC" if order == "newest" else "ASC"
-        sql = f"{_RUN} WHERE {where} ORDER BY r.started_at {direction}, r.pk {direction}"
+        sql = f"{_RUN} WHERE {where} ORDER BY r.started_at {direction}, r.id {direction}"
         inherited = user_id is not None or session_id is not None
         if limit is not None and not inherited:
             sql += " LIMIT ?"
@@ -247,7 +247,7 @@ class RunRegistry:
         if ref == _LAST:
             last = self._index.read(
                 f"{_RUN} WHERE r.started_at IS NOT NULL AND (r.parent IS NULL OR parent.started_at IS NULL)"
-                " ORDER BY r.started_at DESC, r.pk DESC LIMIT 1"
+                " ORDER BY r.started_at DESC, r.id DESC LIMIT 1"
             )
             if not last:
                 raise RunNotFound(_LAST)
@@ -315,8 +315,15 @@ def _placed(record: RunRecord, above: Sequence[RunRecord]) -> RunRecord:
 def _process(row: sqlite3.Row) -> ProcessRecord | None:
     if row["process_id"] is None:
         return None
-    header = json.loads(row["process_header"])
-    return ProcessRecord.model_validate({**header, "id": row["process_id"], "state": row["process_state"]})
+    header: dict[str, Any] = json.loads(row["process_header"])
+    pid, host, program = (header.get(name) for name in ("pid", "host", "program"))
+    return ProcessRecord(
+        id=row["process_id"],
+        pid=pid if isinstance(pid, int) else None,
+        host=None if host is None else str(host),
+        program=None if program is None else str(program),
+        state=row["process_state"],
+    )
 
 
 def _absolute(directory: str | os.PathLike[str]) -> str:

@@ -7,9 +7,12 @@ call (a status that does not exist). Nothing waits.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from agent_run_id.events import (
+    MAX_VALUES,
     OUTCOME,
     RUN_DECISION,
     RUN_ENDED,
@@ -25,7 +28,6 @@ from agent_run_id.outcomes import ENDINGS, describe_error, note_run, outcome_of
 from agent_run_id.scope import CURRENT, CurrentRun, Scope, ScopeOwner, current_run_id, current_scope
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
     from types import TracebackType
     from typing import Self
 
@@ -382,12 +384,12 @@ def start_run(
 
     Raises:
         RunDepthError: the parent is as deep as `configure(max_depth=…)` allows.
-        TypeError: `parent` is none of those things.
+        TypeError: `parent` is none of those things, or `expected` is no exception class.
     """
     return start_known_run(
         RunId.generate(_parent_of(parent)),
         name,
-        expected=(expected,) if isinstance(expected, type) else expected,
+        expected=_expected(expected),
         kind=kind,
         input=input,
         key=key,
@@ -396,7 +398,7 @@ def start_run(
         summary=summary,
         tags=_listed(tags) or None,
         attributes=attributes,
-        links=[link.token if isinstance(link, RunId) else link for link in links] or None,
+        links=_listed(links) or None,
     )
 
 
@@ -420,6 +422,23 @@ def _parent_of(parent: RunId | CurrentRun | Root) -> RunId | None:
     raise TypeError(f"the parent of a run is a RunId, CURRENT or ROOT, not {type(parent).__name__}; write {hint}")
 
 
-def _listed(values: Iterable[Any] | str) -> list[Any]:
-    """A list of `values`; of a lone string, which is one value and not its letters, a list of one."""
-    return [values] if isinstance(values, str) else list(values)
+def _expected(expected: Expected | type[BaseException]) -> Expected:
+    kinds = expected if isinstance(expected, tuple) else (expected,)
+    for kind in kinds:
+        if not _is_exception_class(kind):
+            raise TypeError(f"expected is an exception class or a tuple of them, not {kind!r}")
+    return kinds
+
+
+def _is_exception_class(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseException)
+
+
+def _listed(values: Any) -> list[Any]:
+    """What a caller gave for a list: its items; of a lone value, such as a text, a list of one; of None, nothing."""
+    if values is None or isinstance(values, str | bytes | Mapping):
+        return [] if values is None else [values]
+    try:
+        return list(islice(values, MAX_VALUES))
+    except Exception:
+        return [values]

@@ -15,9 +15,19 @@ from agent_run_id.ids import MAX_DEPTH, set_depth_limit
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["DIRECTORY_VARIABLE", "KEEP", "Keep", "configure", "configured_directory", "directory", "observe"]
+__all__ = [
+    "DEPTH_VARIABLE",
+    "DIRECTORY_VARIABLE",
+    "KEEP",
+    "Keep",
+    "configure",
+    "configured_directory",
+    "directory",
+    "observe",
+]
 
 DIRECTORY_VARIABLE: Final = "AGENT_RUN_DIR"
+DEPTH_VARIABLE: Final = "AGENT_RUN_MAX_DEPTH"
 _OFF: Final = "off"
 
 
@@ -43,7 +53,7 @@ def configure(*, directory: str | os.PathLike[str] | Keep | None = KEEP, max_dep
         directory: Where runs are recorded: a directory, made with mode 0700 when the first event is recorded;
             ``"off"`` records nothing; None goes back to ``AGENT_RUN_DIR`` and the per-user default.
         max_depth: How deep runs may be nested, 1 to 65,535; beyond it `start_run` and `RunId.generate` raise
-            `RunDepthError`.
+            `RunDepthError`. By default what ``AGENT_RUN_MAX_DEPTH`` says; `child_env` passes it on.
 
     Raises:
         ConfigurationError: (a `ValueError`) a value cannot be used; nothing has been changed.
@@ -57,6 +67,11 @@ def configure(*, directory: str | os.PathLike[str] | Keep | None = KEEP, max_dep
             observer()
     if not isinstance(max_depth, Keep):
         set_depth_limit(max_depth)
+
+
+def _depth_from_environment() -> int:
+    text = os.environ.get(DEPTH_VARIABLE, "")
+    return int(text) if text.isascii() and text.isdigit() and 1 <= int(text) <= MAX_DEPTH else MAX_DEPTH
 
 
 def _is_depth(value: object) -> bool:
@@ -111,3 +126,6 @@ def _default() -> str:
             f"this user has no home directory to record runs in: set {DIRECTORY_VARIABLE} to a directory, or to 'off'"
         )
     return os.path.join(base, "agent-run-id")  # noqa: PTH118
+
+
+set_depth_limit(_depth_from_environment())

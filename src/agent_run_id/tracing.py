@@ -46,9 +46,10 @@ def traced(
     capture: Capture = "none",
     expected: Expected | type[BaseException] = (),
 ) -> Callable[..., Any]:
-    """Start a run for every call, under the run that is current at the call; end it with what the call comes to.
+    """Start a run for every call, under the run that is current there; end it with what the call comes to.
 
-    A coroutine's run begins when it is first awaited, a generator's with its first item. Code that consumes a generator
+    A coroutine's run begins when it is first awaited, and under the run that is current then; a generator's begins with
+    its first item, but under the run that was current at the call. Code that consumes a generator
     never sees the generator's run; a generator that is abandoned ends as ``cancelled``.
 
     Args:
@@ -119,7 +120,8 @@ def _arguments(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, 
     import inspect  # here: it costs 10 ms to import, and only those who capture need it
 
     try:
-        bound = inspect.signature(fn).bind(*args, **kwargs).arguments
+        bound = inspect.signature(fn).bind(*args, **kwargs)
     except (TypeError, ValueError):
         return {"args": args, "kwargs": kwargs}
-    return {name: value for name, value in bound.items() if name not in ("self", "cls")}
+    bound.apply_defaults()
+    return {name: value for name, value in bound.arguments.items() if name not in ("self", "cls")}

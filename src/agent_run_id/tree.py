@@ -71,9 +71,9 @@ class Tree:
 
         A report that says it includes the runs below counts only where these report nothing themselves.
         """
-        return self._usages()[self.record.id]
+        return self.usages()[self.record.id]
 
-    def _usages(self) -> dict[str, UsageTotal]:
+    def usages(self) -> dict[str, UsageTotal]:
         """What each node and all below it used, by id, in one pass from the leaves up."""
         ledgers: dict[str, Ledger] = {}
         totals: dict[str, UsageTotal] = {}
@@ -89,7 +89,7 @@ class Tree:
 
     def rows(self) -> Iterator[Row]:
         """The lines of `render`, with the branches they hang on apart from what they say."""
-        usages = self._usages()
+        usages = self.usages()
         pending: list[tuple[Tree, str, str]] = [(self, "", "")]
         while pending:
             node, head, rest = pending.pop()

@@ -161,9 +161,10 @@ def _usage(tree: Tree) -> Iterator[Line]:
     yield from map(_report, reports)
     below = tree.usage()
     if tree.children and below.calls:
-        yield Line(("with all runs below: ", "heading"), f"{tokens(below)} in {below.calls} calls")
+        calls = "1 call" if below.calls == 1 else f"{below.calls} calls"
+        yield Line(("with all runs below: ", "heading"), f"{tokens(below)} in {calls}")
     elif len(reports) > 1:
-        yield Line(("all: ", "heading"), tokens(total(reports)))
+        yield Line(("all: ", "heading"), tokens(below))
 
 
 def _report(report: UsageRecord) -> Line:
@@ -198,5 +199,6 @@ def _children(tree: Tree) -> Iterator[Line]:
     told = ", ".join(f"{count} {status or 'never started here'}" for status, count in counts.most_common())
     below = len(tree) - 1
     yield Line((told if below == len(tree.children) else f"{told}; {below} runs below in all", "quiet"))
+    usages = tree.usages()
     for child in tree.children:
-        yield title(child.record, child.usage() if child.children else total(child.record.usage))
+        yield title(child.record, usages[child.record.id])

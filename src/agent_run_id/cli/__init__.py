@@ -1,0 +1,37 @@
+"""The command `runid`: what was recorded, in a terminal.
+
+Nothing here is loaded before it is known that the extra ``cli`` is installed.
+"""
+
+from __future__ import annotations
+
+import sys
+
+__all__ = ["main"]
+
+_EXTRA = ("cyclopts", "rich")
+
+
+def main() -> int:
+    """Run the command with the arguments of this process, and give its exit status."""
+    try:
+        try:
+            from agent_run_id.cli.app import run
+
+            return run(sys.argv[1:])
+        except ModuleNotFoundError as error:
+            if error.name is None or error.name.partition(".")[0] not in _EXTRA:
+                raise
+            print('runid needs an extra: pip install "agent-run-id[cli]"', file=sys.stderr)  # noqa: T201
+            return 2
+    except KeyboardInterrupt:
+        return _abandoned(130)
+    except BrokenPipeError:  # as in `runid ls | head -1`
+        return _abandoned(141)
+
+
+def _abandoned(status: int) -> int:
+    from agent_run_id.cli.output import abandon
+
+    abandon()
+    return status

@@ -1,0 +1,98 @@
+"""The application: the commands, and the exit status of everything that can go wrong."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Final
+
+from cyclopts import App, CycloptsError, UnusedCliTokensError
+
+from agent_run_id.cli.output import abandon, complain
+from agent_run_id.errors import RunNotFound
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["run"]
+
+_FOUND: Final = 0
+_UNREADABLE: Final = 1
+_USAGE: Final = 2
+_NOT_FOUND: Final = 5
+
+_COMMANDS: Final = {
+    "ls": ("listing", "List the latest runs."),
+    "tree": ("trees", "Draw a run with everything below it."),
+    "show": ("showing", "Tell everything about one run."),
+    "where": ("places", "Tell where runs are recorded, and why there."),
+}
+
+_NO_LAST: Final = "no run is recorded yet, so none is @last; `runid where` tells which directory was looked into"
+_EPILOGUE: Final = (
+    "Exit status: 0 found, 1 the directory cannot be read, 2 the command was not understood, 5 no such run or more than"
+    " one. Colour follows the terminal, NO_COLOR and FORCE_COLOR; times are local, in JSON they are UTC."
+)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line, and give its exit status.
+
+    Raises:
+        BrokenPipeError: whoever reads standard output has gone.
+    """
+    app = _app(typed=arguments[0] if arguments else None)
+    try:
+        status = app(list(arguments))
+        if sys.stdout is not None:
+            sys.stdout.flush()  # here, where a reader that has gone and a disk that is full are still told apart
+    except CycloptsError as error:
+        complain(f"{_mistake(error, arguments)} `{_help_for(arguments)}` tells what can be typed.")
+        return _USAGE
+    except RunNotFound as error:
+        complain(_NO_LAST if error.reference == "@last" else error)
+        return _NOT_FOUND
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        complain(error)
+        abandon()
+        return _UNREADABLE
+    return status if isinstance(status, int) else _FOUND
+
+
+def _app(typed: str | None) -> App:
+    """The application, with the rooms of its commands still shut: only that of the `typed` one will be opened."""
+    app = App(
+        name="runid",
+        help="See what agents did: runs, the trees they make, and everything recorded in them.",
+        help_format="markdown",
+        help_epilogue=_EPILOGUE,
+        version=_version,
+        result_action="return_value",
+        print_error=False,
+        exit_on_error=False,
+        suppress_keyboard_interrupt=False,
+    )
+    for name, (room, text) in _COMMANDS.items():
+        # A text given here stands in the list of commands, but also in the way of the command's own docstring.
+        app.command(f"agent_run_id.cli.{room}:{name}", name=name, help=None if name == typed else text)
+    return app
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return f"agent-run-id {version('agent-run-id')}"
+
+
+def _mistake(error: CycloptsError, arguments: Sequence[str]) -> str:
+    if isinstance(error, UnusedCliTokensError):
+        return f"Too much was typed: {' '.join(error.unused_tokens or ())!r}."
+    if arguments[0].startswith("-"):
+        return f"The command comes first: {arguments[0]!r} is none."
+    return str(error)
+
+
+def _help_for(arguments: Sequence[str]) -> str:
+    command = arguments[0] if arguments and arguments[0] in _COMMANDS else None
+    return f"runid {command} --help" if command else "runid --help"

@@ -1,0 +1,61 @@
+"""Documents: the answers of `runid` as JSON. ASCII only, a record on each line, times in UTC, lengths in seconds."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from agent_run_id.tree import Tree
+
+__all__ = ["array", "encoded", "nested", "object_of"]
+
+
+def encoded(value: Any) -> str:
+    """One value on one line; what is not ASCII is escaped, and so are control characters."""
+    try:
+        return json.dumps(value, default=_plain, allow_nan=False)
+    except ValueError:  # a journal that was not written by this library holds a number that JSON has not
+        return json.dumps(json.loads(json.dumps(value, default=_plain), parse_constant=str))
+
+
+def array(values: Iterable[Any]) -> str:
+    """An array with one element on each line."""
+    lines = ",\n".join(map(encoded, values))
+    return f"[\n{lines}\n]" if lines else "[]"
+
+
+def object_of(members: Mapping[str, str]) -> str:
+    """An object of members that are encoded already."""
+    return "{" + ",\n".join(f"{encoded(name)}: {text}" for name, text in members.items()) + "}"
+
+
+def nested(tree: Tree) -> Iterator[str]:
+    """The pieces of a tree as an object with its children inside, and theirs inside them, however deep."""
+    usages = tree.usages()
+    pending: list[Tree | str] = [tree]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, str):
+            yield node
+            continue
+        own = {**node.record.model_dump(), "detached": node.detached, "total_usage": usages[node.record.id]}
+        yield f'{encoded(own)[:-1]}, "children": ['
+        pending.append("]}")
+        for place in range(len(node.children) - 1, -1, -1):
+            pending += [node.children[place], "\n" if place == 0 else ",\n"]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump()
+    if isinstance(value, datetime):
+        return f"{value.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%f}Z"
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    raise TypeError(f"no JSON for {type(value).__name__}")

@@ -1,0 +1,60 @@
+"""Options: what every command of `runid` takes, and the registry it asks."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+from pydantic import ValidationError
+
+from agent_run_id.errors import StoreError
+from agent_run_id.registry import RunRegistry
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+__all__ = ["AsJson", "Directory", "Ref", "flag", "opened", "readable"]
+
+
+def flag(name: str, text: str) -> Parameter:
+    """An option that is there or not."""
+    return Parameter(name=name, help=text, negative="", show_default=False)
+
+
+AsJson = Annotated[bool, flag("--json", "Print one JSON document instead of text for people.")]
+Directory = Annotated[
+    Path | None,
+    Parameter(name="--dir", help="Look into this directory and not the one that `runid where` tells."),
+]
+Ref = Annotated[
+    str,
+    Parameter(help="A full id, a token, the first characters of an id (hyphens or not), or @last for the latest root."),
+]
+
+
+@contextmanager
+def opened(directory: Path | None) -> Generator[RunRegistry]:
+    """The registry of a directory, closed afterwards.
+
+    Raises:
+        StoreError: as in `readable`.
+    """
+    with readable(directory), RunRegistry(directory) as registry:
+        yield registry
+
+
+@contextmanager
+def readable(directory: Path | None) -> Generator[None]:
+    """Whatever keeps a directory from being read is one kind of error inside.
+
+    Raises:
+        StoreError: the directory, its index or a record in it cannot be read.
+    """
+    try:
+        yield
+    except (sqlite3.Error, ValidationError) as error:
+        reason = " ".join(str(error).split())
+        raise StoreError(f"what is recorded in {directory or 'the directory'} cannot be read: {reason}") from error

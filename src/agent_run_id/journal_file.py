@@ -1,0 +1,274 @@
+"""Journal files: what this process has open, and how a line gets into it.
+
+Three choices that look odd
+    A line is written with `write(2)` while the interpreter lock is held. `os.write` gives the lock up and, beside
+    CPU-bound threads, waits a switch interval to get it back: 20 to 60 times the cost of the write
+    (`benchmarks/append.py`).
+
+    A file that can no longer be used is replaced with `os.dup2`, never closed and opened anew: between the two, another
+    thread would write into whatever file got the same descriptor.
+
+    The process holds a lock on its first file for life. The kernel drops it at death, however death came, so for a
+    reader the lock is the heartbeat. A forked child therefore lets go of what it inherited, or it would keep a killed
+    parent alive, and never unlocks, for that would unlock the parent's.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from agent_run_id.errors import StoreError
+from agent_run_id.events import FORMAT_VERSION, PROCESS_STARTED, encode_fields, encode_line
+from agent_run_id.hosts import describe_process
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["JOURNALS", "SUFFIX", "JournalFile", "detach_inherited"]
+
+JOURNALS: Final = "journal"
+"""The folder of the journals, inside the directory of `settings.directory`."""
+SUFFIX: Final = ".jsonl"
+
+SEGMENT_BYTES: Final = 64 * 1024 * 1024
+"""A journal this long is continued in a new file."""
+
+_LOOK_US: Final = 1_000_000
+
+Identity = tuple[int, int]  # device and inode
+
+
+class JournalFile:
+    """The open journal of this process in one directory. Its descriptors keep their numbers for life.
+
+    Args:
+        directory: The directory; made when it is not there.
+        process_id: The id of this process in its journals.
+
+    Raises:
+        OSError: it cannot be made; nothing is left behind.
+    """
+
+    __slots__ = (
+        "_claimed",
+        "_directory",
+        "_fd",
+        "_gone",
+        "_heartbeat",
+        "_identity",
+        "_look_at",
+        "_segment",
+        "_torn",
+        "path",
+        "process_id",
+    )
+
+    path: str
+    process_id: str
+
+    def __init__(self, directory: str, process_id: str) -> None:
+        _choose_write()
+        self.process_id = process_id
+        self._directory = directory
+        self._segment = 1
+        self._claimed: dict[int, object] = {}
+        self._torn = False
+        self._gone = False
+        self._look_at = 0
+        self._fd, self.path, self._identity = _create(directory, process_id, 1)
+        try:
+            self._heartbeat = os.dup(self._fd)  # holds the lock of the first file when `_fd` has moved on
+        except OSError:
+            os.close(self._fd)
+            _unlink(self.path)
+            raise
+        _open_files.append(self)
+
+    def write(self, line: str, now: int) -> None:
+        """Write one line, and once a second look whether the file is still where readers find it.
+
+        Args:
+            line: The line, with its end.
+            now: The time, in microseconds since the epoch.
+
+        Raises:
+            OSError: the line is not written, and says why.
+        """
+        if self._gone:
+            self._check(now)
+        data = encode_line(line)
+        torn = self._torn
+        if torn:
+            # What a full disk cut short ends here; or it would swallow this line, which is acknowledged.
+            data = b"\n" + data
+        written = _write(self._fd, data, len(data))
+        if written != len(data):
+            self._torn = torn or written > 0
+            _write_all(self._fd, data[max(written, 0) :])
+        if self._torn:
+            self._torn = False
+        if now >= self._look_at:
+            self._check(now)
+
+    def _check(self, now: int) -> None:
+        """After `rm -rf`, writes to the file that is no more still report success."""
+        if now >= self._look_at:
+            self._look_at = now + _LOOK_US
+            try:
+                status = os.stat(self.path)  # noqa: PTH116
+                self._gone = (status.st_dev, status.st_ino) != self._identity
+                full = status.st_size >= SEGMENT_BYTES
+            except OSError:
+                self._gone, full = True, False
+            if self._gone:
+                self._continue()
+            elif full:
+                with suppress(OSError):  # the line is written; a file that is too long is still a good one
+                    self._continue()
+        if self._gone:
+            raise FileNotFoundError(f"{self.path} was removed")
+
+    def _continue(self) -> None:
+        """Go on in a new file. One thread does it; the others write where they were until it is there."""
+        segment, me = self._segment + 1, object()
+        if self._claimed.setdefault(segment, me) is not me:
+            return
+        try:
+            fd, path, identity = _create(self._directory, self.process_id, segment)
+        except BaseException:
+            self._claimed.pop(segment, None)
+            raise
+        os.dup2(fd, self._fd, inheritable=False)
+        if self._gone:  # and with it the lock: from now on this file has the heartbeat
+            os.dup2(fd, self._heartbeat, inheritable=False)
+        os.close(fd)
+        self.path, self._identity, self._segment, self._gone = path, identity, segment, False
+
+    def discard(self) -> None:
+        """Close and remove a file that nothing was written to."""
+        _unlink(self.path)
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file; only where no other thread can be writing."""
+        if self in _open_files:
+            _open_files.remove(self)
+        for fd in (self._fd, self._heartbeat):
+            with suppress(OSError):
+                os.close(fd)
+
+    def detach(self, nothing: int) -> None:
+        """In a forked child: let go of the parent's file, but keep the number of its descriptor taken.
+
+        The fork may have interrupted a write, in a signal handler, that the child now finishes: into `nothing`.
+        """
+        with suppress(OSError):
+            os.close(self._heartbeat)
+        with suppress(OSError):
+            os.dup2(nothing, self._fd, inheritable=False)
+
+
+_open_files: list[JournalFile] = []
+
+
+def detach_inherited() -> None:
+    """In a forked child: let go of every file of the parent."""
+    files = _open_files[:]
+    _open_files.clear()
+    if files:
+        try:
+            nothing = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+        except OSError:  # no descriptor is left for it
+            for file in files:
+                file.close()
+            return
+        for file in files:
+            file.detach(nothing)
+        os.close(nothing)
+
+
+def _create(directory: str, process_id: str, segment: int) -> tuple[int, str, Identity]:
+    """Make, lock and describe a journal, and only then give it the name under which readers find it.
+
+    A reader that saw it between its creation and the lock would call its owner dead.
+    """
+    folder = _folder(directory)
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    name = f"{stamp}-{os.getpid()}-{process_id}.{segment:04d}{SUFFIX}"
+    hidden = os.path.join(folder, f".{name}.new")  # noqa: PTH118
+    fd = os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
+    try:
+        status = os.fstat(fd)
+        _write_all(fd, _header(process_id, segment, status.st_ino, locked=_lock(fd)))
+        path = os.path.join(folder, name)  # noqa: PTH118
+        os.rename(hidden, path)  # noqa: PTH104
+    except BaseException:
+        os.close(fd)
+        _unlink(hidden)
+        raise
+    return fd, path, (status.st_dev, status.st_ino)
+
+
+def _lock(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # a file system without locks: readers fall back on the pid
+        return False
+    return True
+
+
+def _header(process_id: str, segment: int, inode: int, *, locked: bool) -> bytes:
+    fields = encode_fields(
+        {"process": process_id, "segment": segment, "locked": locked, "inode": inode, **describe_process()}
+    )
+    now = time.time_ns() // 1000
+    return encode_line(f'{{"v":{FORMAT_VERSION},"type":"{PROCESS_STARTED}","time":{now}{fields}}}\n')
+
+
+def _folder(directory: str) -> str:
+    os.makedirs(directory, 0o700, exist_ok=True)  # noqa: PTH103
+    if os.stat(directory).st_uid != os.geteuid():  # noqa: PTH116
+        raise StoreError(f"{directory} belongs to another user")
+    folder = os.path.join(directory, JOURNALS)  # noqa: PTH118
+    os.makedirs(folder, 0o700, exist_ok=True)  # noqa: PTH103
+    return folder
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    if os.write(fd, data) != len(data):  # raises with the reason, where there is one
+        raise OSError("the file system is full")
+
+
+def _unlink(path: str) -> None:
+    with suppress(OSError):
+        os.unlink(path)  # noqa: PTH108
+
+
+def _append_call() -> Callable[[int, bytes, int], int]:
+    """`write(2)` with the interpreter lock held; `os.write` where there is no ctypes."""
+    try:
+        import ctypes  # here, because a program that records nothing need not pay for it
+
+        write = ctypes.PyDLL(None).write
+    except (ImportError, OSError, AttributeError):
+        return lambda fd, data, size: os.write(fd, data)
+    write.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t)
+    write.restype = ctypes.c_ssize_t
+    return write
+
+
+def _choose_write() -> None:
+    global _write
+    if _write is _not_chosen:
+        _write = _append_call()
+
+
+def _not_chosen(fd: int, data: bytes, size: int) -> int:
+    raise AssertionError("no journal is open")
+
+
+_write: Callable[[int, bytes, int], int] = _not_chosen
