@@ -31,7 +31,9 @@ __all__ = [
     "RUN_STEP",
     "RUN_UPDATED",
     "RUN_USAGE",
+    "Shaped",
     "encode_fields",
+    "encode_fixed",
     "encode_line",
     "finite",
     "plain",
@@ -82,10 +84,19 @@ def encode_line(line: str) -> bytes:
         )
 
 
+class Shaped(dict[str, Any]):
+    """A mapping whose keys are ours, and are recorded as they are."""
+
+
+def encode_fixed(fields: Mapping[str, Any]) -> str:
+    """Encode fields that are ours, not the program's: they are neither bounded nor scrubbed; None is left out."""
+    return "".join(f',"{name}":{_encode(value)}' for name, value in fields.items() if value is not None)
+
+
 def encode_fields(fields: Mapping[str, Any]) -> str:
     """Encode the fields of one event as the inside of a JSON object with a leading comma; None is left out.
 
-    Never raises, whatever the values are and do.
+    Never raises, whatever the values are and do. The fields share one bound, so what may be large comes last.
     """
     budget = _Budget()
     parts: list[str] = []
@@ -115,6 +126,10 @@ class _Budget:
         self.path: set[int] = set()
 
     def plain(self, value: Any, level: int) -> Any:
+        self.values -= 1
+        if self.values < 0 or level > MAX_LEVELS:
+            self.cuts += 1
+            return "… [cut: too many values]" if self.values < 0 else "… [cut: nested too deep]"
         kind = type(value)  # pyright: ignore[reportUnknownVariableType]
         if kind is str:
             return self._text(value)
@@ -122,14 +137,10 @@ class _Budget:
             return value
         if kind is int and -_LARGEST_INT <= value < _LARGEST_INT:
             return value
-        self.values -= 1
-        if self.values < 0 or level > MAX_LEVELS:
-            self.cuts += 1
-            return "… [cut: too many values]" if self.values < 0 else "… [cut: nested too deep]"
         try:
             return self._converted(value, level)
         except Exception as error:
-            return self._text(f"<{kind.__name__}: cannot be recorded: {type(error).__name__}>")
+            return self._text(f"<{_name_of(kind)}: cannot be recorded: {_name_of(type(error))}>")
 
     def _converted(self, value: Any, level: int) -> Any:  # noqa: C901 - one flat table of types
         kind = type(value)  # pyright: ignore[reportUnknownVariableType]
@@ -142,7 +153,7 @@ class _Budget:
         if isinstance(value, RunId):
             return value.token
         if isinstance(value, BaseException):
-            return {"type": kind.__qualname__, "message": self._text(str(value))}
+            return {"type": self._text(_name_of(kind)), "message": self._text(str(value))}
         if isinstance(value, bytes | bytearray):
             return self._text(f"<{len(value)} bytes: {bytes(value[:256])!r}>")
         fields = _fields(value)
@@ -170,8 +181,9 @@ class _Budget:
 
     def _mapping(self, value: Mapping[Any, Any], level: int) -> dict[str, Any]:
         result: dict[str, Any] = {}
+        ours = type(value) is Shaped
         for key, item in value.items():
-            name = self._text(key) if type(key) is str else str(self.plain(key, level))
+            name = key if ours else self._text(key) if type(key) is str else str(self.plain(key, level))
             result[name] = self.plain(item, level)
             if self.values < 0:
                 break
@@ -180,7 +192,6 @@ class _Budget:
     def _sequence(self, value: Iterable[Any], level: int) -> list[Any]:
         result: list[Any] = []
         for item in value:
-            self.values -= 1
             result.append(self.plain(item, level))
             if self.values < 0:
                 break
@@ -226,12 +237,18 @@ def _fields(value: Any) -> dict[str, Any] | None:
     kind = cast("type[object]", type(value))
     models: Mapping[str, Any] | None = getattr(kind, "__pydantic_fields__", None)
     if models is not None:
-        shown = {name for name, field in models.items() if field.repr and not field.exclude}
+        shown = [name for name, field in models.items() if field.repr and not field.exclude]
         return {name: getattr(value, name) for name in shown}
-    fields: Mapping[str, Any] | None = getattr(kind, "__dataclass_fields__", None)
-    if fields is not None:
-        return {name: getattr(value, name) for name, field in fields.items() if field.repr}
+    if hasattr(kind, "__dataclass_fields__"):
+        dataclasses = sys.modules["dataclasses"]  # it made the class
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value) if field.repr}
     return None
+
+
+def _name_of(kind: Any) -> str:
+    """The name of a class, whatever its metaclass makes of it."""
+    name: str = type.__dict__["__name__"].__get__(kind)
+    return name
 
 
 def _is_enum(value: Any) -> bool:

@@ -42,6 +42,7 @@ class FoldedRun:
         "last_event_at",
         "name",
         "owner",
+        "seq",
         "session_id",
         "started_at",
         "status",
@@ -51,6 +52,7 @@ class FoldedRun:
 
     def __init__(self) -> None:
         self.owner: str | None = None
+        self.seq: int | None = None
         self.name: str | None = None
         self.kind: str | None = None
         self.key: str | None = None
@@ -102,6 +104,7 @@ def fold(events: Iterable[StoredEvent]) -> FoldedRun:
 def _started(run: FoldedRun, event: StoredEvent) -> None:
     data = event.data
     run.owner = event.process
+    run.seq = event.seq
     run.status = "running"
     run.started_at = event.time
     run.name = _text(data.get("name"))

@@ -23,10 +23,16 @@ def describe_process() -> dict[str, Any]:
         "pid_namespace": pid_namespace(),
         "host": host_name(),
         "boot": boot_id(),
-        "program": os.path.basename(sys.argv[0] if getattr(sys, "argv", None) else "") or "python",  # noqa: PTH119
+        "program": _program(),
         "python": ".".join(map(str, sys.version_info[:3])),
         "platform": sys.platform,
     }
+
+
+def _program() -> str:
+    arguments = getattr(sys, "argv", None)  # a program may have taken it away
+    path = str(arguments[0]) if arguments else ""
+    return os.path.basename(path)[:255] or "python"  # noqa: PTH119
 
 
 def host_name() -> str:

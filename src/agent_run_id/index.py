@@ -65,6 +65,7 @@ CREATE TABLE IF NOT EXISTS runs (
     session_id TEXT,
     summary TEXT,
     owner INTEGER REFERENCES processes,
+    seq INTEGER,
     details TEXT NOT NULL DEFAULT '{}'
 );
 CREATE INDEX IF NOT EXISTS runs_by_parent ON runs (parent) WHERE parent IS NOT NULL;
@@ -391,8 +392,8 @@ class _Update:
                 status = "lost"
             self._db.execute(
                 "UPDATE runs SET name = ?, kind = ?, key = ?, status = ?, started_at = ?, ended_at = ?,"
-                " last_event_at = ?, elapsed = ?, user_id = ?, session_id = ?, summary = ?, owner = ?, details = ?"
-                " WHERE pk = ?",
+                " last_event_at = ?, elapsed = ?, user_id = ?, session_id = ?, summary = ?, owner = ?, seq = ?,"
+                " details = ? WHERE pk = ?",
                 [
                     folded.name,
                     folded.kind,
@@ -406,6 +407,7 @@ class _Update:
                     folded.session_id,
                     folded.summary,
                     None if owner is None else owner["pk"],
+                    folded.seq,
                     json.dumps(folded.details, ensure_ascii=False, separators=(",", ":")),
                     run,
                 ],

@@ -22,7 +22,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from agent_run_id.errors import StoreError
-from agent_run_id.events import FORMAT_VERSION, PROCESS_STARTED, encode_fields, encode_line
+from agent_run_id.events import FORMAT_VERSION, PROCESS_STARTED, encode_fixed, encode_line
 from agent_run_id.hosts import describe_process
 
 if TYPE_CHECKING:
@@ -222,7 +222,7 @@ def _lock(fd: int) -> bool:
 
 
 def _header(process_id: str, segment: int, inode: int, *, locked: bool) -> bytes:
-    fields = encode_fields(
+    fields = encode_fixed(
         {"process": process_id, "segment": segment, "locked": locked, "inode": inode, **describe_process()}
     )
     now = time.time_ns() // 1000

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from agent_run_id.events import Shaped
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -76,11 +78,11 @@ def _exceptions_of(group: Any) -> tuple[BaseException, ...]:
     return exceptions
 
 
-def describe_error(error: BaseException | str, expected: Expected = ()) -> dict[str, Any]:
+def describe_error(error: BaseException | str, expected: Expected = ()) -> Shaped:
     """What is recorded of an error: its type, message and traceback, and the leaves of a group."""
     if isinstance(error, str):
-        return {"message": error}
-    described: dict[str, Any] = dict(_named(error))
+        return Shaped(message=error)
+    described = _named(error)
     if outcome_of(error, expected) != "cancelled":  # where a cancellation came from says nothing about the run
         described["traceback"] = _traceback(error)
     if isinstance(error, BaseExceptionGroup):
@@ -90,14 +92,14 @@ def describe_error(error: BaseException | str, expected: Expected = ()) -> dict[
     return described
 
 
-def _named(error: BaseException) -> dict[str, str]:
+def _named(error: BaseException) -> Shaped:
     kind = type(error)
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
     try:
         message = str(error)
     except Exception as raised:
         message = f"<its message cannot be read: {type(raised).__name__}>"
-    return {"type": name, "message": message}
+    return Shaped(type=name, message=message)
 
 
 def _traceback(error: BaseException) -> str | None:

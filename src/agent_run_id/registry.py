@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from agent_run_id import settings
 from agent_run_id.errors import InvalidRunIdError, RunNotFound, StoreError
+from agent_run_id.folding import StoredEvent, in_order
 from agent_run_id.ids import RunId
 from agent_run_id.index import Index
 from agent_run_id.journal import journal_in
@@ -37,8 +38,9 @@ _RUN: Final = (
     " LEFT JOIN runs root ON root.pk = r.root LEFT JOIN processes p ON p.pk = r.owner"
 )
 _BELOW: Final = (
-    "WITH RECURSIVE below (pk) AS (SELECT ? UNION SELECT pk FROM runs WHERE root = ?"
-    " UNION SELECT r.pk FROM runs r JOIN below b ON r.parent = b.pk) " + _RUN + " JOIN below ON below.pk = r.pk"
+    "WITH RECURSIVE below (pk) AS (SELECT ?"
+    " UNION SELECT r.pk FROM runs r JOIN below b ON r.parent = b.pk"
+    " UNION SELECT r.pk FROM runs r JOIN below b ON r.root = b.pk) " + _RUN + " JOIN below ON below.pk = r.pk"
 )
 _LAST: Final = "@last"
 _HEX: Final = frozenset("0123456789abcdef")
@@ -105,7 +107,7 @@ class RunRegistry:
         """
         self._index.update()
         chain = self._chain(self._find_one(ref))
-        return [_placed(record, chain[place + 1 :]) for place, record in enumerate(chain)][1:]
+        return [self._placed(record, chain[place + 1 :]) for place, record in enumerate(chain)][1:]
 
     def tree(self, ref: RunId | str) -> Tree:
         """One run with everything below it.
@@ -115,7 +117,7 @@ class RunRegistry:
         """
         self._index.update()
         row = self._find_one(ref)
-        below = self._index.read(_BELOW, [row["pk"], row["pk"]])
+        below = self._index.read(_BELOW, [row["pk"]])
         return grow(self._record(row), [self._own_record(r) for r in below if r["pk"] != row["pk"]])
 
     def events(self, ref: RunId | str) -> list[EventRecord]:
@@ -130,18 +132,20 @@ class RunRegistry:
             "SELECT e.*, p.id AS process_id FROM events e JOIN processes p ON p.pk = e.process WHERE run = ?",
             [row["pk"]],
         )
-        found = [
+        found = in_order(
+            StoredEvent(r["process_id"], r["seq"], r["time"], r["type"], json.loads(r["data"])) for r in rows
+        )
+        return [
             EventRecord(
-                type=r["type"],
+                type=event.type,
                 run_id=_text_id(row["id"]),
-                time=_moment(r["time"]),
-                process_id=r["process_id"],
-                seq=r["seq"],
-                data=json.loads(r["data"]),
+                time=_moment(event.time),
+                process_id=event.process,
+                seq=event.seq,
+                data=event.data,
             )
-            for r in rows
+            for event in found
         ]
-        return sorted(found, key=lambda event: (event.time, event.process_id, event.seq))
 
     def find(
         self,
@@ -223,9 +227,9 @@ class RunRegistry:
             user_id=user_id,
             session_id=session_id,
             summary=summary,
-            input=input,
             key=key,
             attributes=attributes,
+            input=input,
         )
 
     def finish(
@@ -262,18 +266,40 @@ class RunRegistry:
             raise RunNotFound(text, tuple(_text_id(row["id"]) for row in found))
         return found[0]
 
-    def _record(self, row: sqlite3.Row) -> RunRecord:
+    def _record(self, row: sqlite3.Row, seen: frozenset[str] = frozenset()) -> RunRecord:
         chain = self._chain(row)
-        return _placed(chain[0], chain[1:])
+        return self._placed(chain[0], chain[1:], seen)
 
     def _chain(self, row: sqlite3.Row) -> list[RunRecord]:
         """A run and what is above it, each with what it says of itself alone."""
         chain, seen = [self._own_record(row)], {row["pk"]}
         while row["parent"] is not None and row["parent"] not in seen:
             seen.add(row["parent"])
-            row = self._index.read(f"{_RUN} WHERE r.pk = ?", [row["parent"]])[0]
+            row = self._row(row["parent"])
             chain.append(self._own_record(row))
         return chain
+
+    def _row(self, pk: int) -> sqlite3.Row:
+        return self._index.read(f"{_RUN} WHERE r.pk = ?", [pk])[0]
+
+    def _placed(self, record: RunRecord, above: Sequence[RunRecord], seen: frozenset[str] = frozenset()) -> RunRecord:
+        """The record with what it has from the runs above it, nearest first, and its place in the whole tree.
+
+        A bare id made elsewhere says of itself that it is a root, and so do the runs below it. The record of its start
+        knows better.
+        """
+        update: dict[str, Any] = {
+            field: next((value for run in (record, *above) if (value := getattr(run, field)) is not None), None)
+            for field in ("user_id", "session_id")
+        }
+        top = above[-1] if above else record
+        depth, root = len(above), top
+        # Runs between it and its root were never recorded; that roots do not go round in a ring, nobody promised.
+        if top.parent_id is None and top.root_id != top.id and top.root_id not in seen:
+            root = self._record(self._find_one(top.root_id), seen | {top.id, top.root_id})
+            depth += top.depth + root.depth
+        update |= {"root_id": root.root_id, "depth": depth}
+        return record.model_copy(update=update)
 
     def _own_record(self, row: sqlite3.Row) -> RunRecord:
         run = _text_id(row["id"])
@@ -296,20 +322,7 @@ class RunRegistry:
         )
 
 
-_AS_THEY_ARE: Final = ("depth", "name", "kind", "key", "status", "user_id", "session_id", "summary")
-
-
-def _placed(record: RunRecord, above: Sequence[RunRecord]) -> RunRecord:
-    """The record with what it has from the runs above it, nearest first."""
-    known = [record, *above]
-    update: dict[str, Any] = {
-        field: next((value for run in known if (value := getattr(run, field)) is not None), None)
-        for field in ("user_id", "session_id")
-    }
-    if above and above[-1].parent_id is None and above[-1].depth == 0:
-        # A bare id made elsewhere says of itself that it is a root; the record of its start knows better.
-        update |= {"root_id": above[-1].id, "depth": len(above)}
-    return record.model_copy(update=update)
+_AS_THEY_ARE: Final = ("depth", "seq", "name", "kind", "key", "status", "user_id", "session_id", "summary")
 
 
 def _process(row: sqlite3.Row) -> ProcessRecord | None:

@@ -21,6 +21,7 @@ from agent_run_id.events import (
     RUN_UPDATED,
     RUN_USAGE,
     encode_fields,
+    encode_fixed,
 )
 from agent_run_id.ids import RunId, random_id
 from agent_run_id.journal import current_journal
@@ -65,6 +66,7 @@ class Unset:
 UNSET: Final = Unset()
 
 _NO_OUTPUT: Final = ',"output":null'
+_NOTHING: Final[Mapping[str, Any]] = {}
 
 
 class Decision:
@@ -78,7 +80,7 @@ class Decision:
 
     def outcome(self, text: str) -> None:
         """Record how the decision turned out."""
-        self._run._record(OUTCOME, {"decision": self._id, "outcome": text})  # noqa: SLF001 - one room
+        self._run._record(OUTCOME, {"outcome": text}, fixed={"decision": self._id})  # noqa: SLF001 - one room
 
 
 class Run(ScopeOwner):
@@ -144,13 +146,13 @@ class Run(ScopeOwner):
         self._record(
             RUN_DECISION,
             {
-                "decision": decision._id,  # noqa: SLF001 - one room
                 "question": question,
-                "options": _listed(options),
-                "chosen": chosen,
                 "why": why,
                 "confidence": confidence,
+                "chosen": chosen,
+                "options": _listed(options),
             },
+            fixed={"decision": decision._id},  # noqa: SLF001 - one room
         )
         return decision
 
@@ -214,7 +216,7 @@ class Run(ScopeOwner):
             tags: Added to those it has.
             attributes: Merged into those it has, key by key.
         """
-        fields: dict[str, Any] = {"output": output, "summary": summary, "tags": tags, "attributes": attributes}
+        fields: dict[str, Any] = {"summary": summary, "tags": tags, "attributes": attributes, "output": output}
         given = {name: value for name, value in fields.items() if value is not UNSET}
         if "tags" in given:
             given["tags"] = _listed(given["tags"])
@@ -248,20 +250,29 @@ class Run(ScopeOwner):
             return
         if status is None:
             status = outcome_of(error, self._expected)
-        fields: dict[str, Any] = {"status": status}
-        if self._began is not None:
-            fields["elapsed"] = (time.perf_counter_ns() - self._began) // 1000
-        if output is not UNSET:
-            fields["output"] = output
+        elapsed = None if self._began is None else (time.perf_counter_ns() - self._began) // 1000
+        fields: dict[str, Any] = {}
         if error is not None:
             fields["error"] = describe_error(error, expected=self._expected)
-        self._record(RUN_ENDED, fields, explicit_none=output is None)
+        if output is not UNSET:
+            fields["output"] = output
+        self._record(RUN_ENDED, fields, fixed={"status": status, "elapsed": elapsed}, explicit_none=output is None)
 
-    def _record(self, kind: str, fields: Mapping[str, Any], *, explicit_none: bool = False) -> None:
-        """Append one event; `explicit_none` says that an output of None was given, not left out."""
+    def _record(
+        self, kind: str, fields: Mapping[str, Any], *, fixed: Mapping[str, Any] = _NOTHING, explicit_none: bool = False
+    ) -> None:
+        """Append one event.
+
+        Args:
+            kind: Its type.
+            fields: What the program says; what may be large comes last.
+            fixed: What we say.
+            explicit_none: Whether an output of None was given, and not left out.
+        """
         journal = self._journal
         if journal.records:
-            journal.append(kind, self.id.token, encode_fields(fields) + (_NO_OUTPUT if explicit_none else ""))
+            none = _NO_OUTPUT if explicit_none else ""
+            journal.append(kind, self.id.token, encode_fixed(fixed) + encode_fields(fields) + none)
 
     def begin(self) -> Scope:
         """The scope of this run."""
@@ -330,7 +341,9 @@ class NoRun(Run):
     def finish(self, error: BaseException | None) -> None:
         """Nothing ends."""
 
-    def _record(self, kind: str, fields: Mapping[str, Any], *, explicit_none: bool = False) -> None:
+    def _record(
+        self, kind: str, fields: Mapping[str, Any], *, fixed: Mapping[str, Any] = _NOTHING, explicit_none: bool = False
+    ) -> None:
         self.ignored += 1
 
     def _end(self, status: str | None, output: Any, error: BaseException | str | None) -> None:
@@ -391,14 +404,14 @@ def start_run(
         name,
         expected=_expected(expected),
         kind=kind,
-        input=input,
         key=key,
         user_id=user_id,
         session_id=session_id,
         summary=summary,
         tags=_listed(tags) or None,
-        attributes=attributes,
         links=_listed(links) or None,
+        attributes=attributes,
+        input=input,
     )
 
 

@@ -147,6 +147,7 @@ class RunRecord(_Record):
         decisions: In the order they were made.
         usage: Its own reports, without those of runs below; the same call only once.
         process: Its owner.
+        seq: The number of its start among the events of that process: of two that began at the same time, which first.
         refused_ends: How many times somebody who does not own it tried to end it.
     """
 
@@ -174,6 +175,7 @@ class RunRecord(_Record):
     decisions: tuple[DecisionRecord, ...] = ()
     usage: tuple[UsageRecord, ...] = ()
     process: ProcessRecord | None = None
+    seq: int | None = None
     refused_ends: int = 0
 
     @property

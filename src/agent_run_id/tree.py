@@ -107,8 +107,8 @@ class Tree:
 def grow(top: RunRecord, below: Sequence[RunRecord]) -> Tree:
     """Build the tree of `top` from the records below it, in any order.
 
-    A record whose parent is not among them hangs from the top, marked as detached. User and session come from the
-    nearest run above that says so.
+    A record whose parent is not among them hangs from its root, or from the top, marked as detached. User and session
+    come from the nearest run above that says so.
     """
     root = Tree(top)
     nodes = {top.id: root}
@@ -118,16 +118,16 @@ def grow(top: RunRecord, below: Sequence[RunRecord]) -> Tree:
         if node is not root:
             parent = nodes.get(node.record.parent_id or "")
             node.detached = parent is None
-            (root if parent is None else parent).children.append(node)
+            (parent or nodes.get(node.record.root_id, root)).children.append(node)
     for node in root.walk():
         for child in node.children:
             child.record = _under(child.record, node.record, detached=child.detached)
     return root
 
 
-def _started(record: RunRecord) -> tuple[bool, Any, str, str]:
+def _started(record: RunRecord) -> tuple[bool, Any, str, int, str]:
     process = record.process.id if record.process is not None else ""
-    return (record.started_at is None, record.started_at and record.started_at.timestamp(), process, record.id)
+    return (record.started_at is None, record.started_at, process, record.seq or 0, record.id)
 
 
 def _under(record: RunRecord, parent: RunRecord, *, detached: bool) -> RunRecord:
@@ -138,4 +138,6 @@ def _under(record: RunRecord, parent: RunRecord, *, detached: bool) -> RunRecord
     }
     if not detached:
         update["depth"] = parent.depth + 1
+    elif record.root_id == parent.id:
+        update["depth"] = parent.depth + record.depth
     return record.model_copy(update=update)
