@@ -232,7 +232,11 @@ def _file_lock(path: Path) -> Generator[None]:
     """One process at a time creates or replaces the database."""
     with open(f"{path}.lock", "a", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        try:
+            yield
+        finally:
+            # Closing is not enough: a child that was forked meanwhile has the file open too, and would wait for itself.
+            fcntl.flock(file, fcntl.LOCK_UN)
 
 
 def _states(found: Iterable[tuple[str, str, Header]]) -> dict[str, State]:
