@@ -183,7 +183,9 @@ class _Budget:
         result: dict[str, Any] = {}
         ours = type(value) is Shaped
         for key, item in value.items():
-            name = key if ours else self._text(key) if type(key) is str else str(self.plain(key, level))
+            name = key if ours else self.plain(key, level)
+            if type(name) is not str:
+                name = self._text(str(name))
             result[name] = self.plain(item, level)
             if self.values < 0:
                 break
