@@ -15,7 +15,7 @@ import subprocess
 import sys
 import termios
 import unicodedata
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
@@ -401,6 +401,18 @@ def test_json_documents_have_the_shapes_that_their_help_promises(trip: RunId, re
     assert json.loads(runid("where", "--json").stdout)["runs"] == 2
 
 
+def test_times_are_local_for_people_and_utc_in_json(registry: RunRegistry) -> None:
+    with start_run("elsewhere") as run:
+        pass
+    started = registry.get(run.id).started_at
+    assert started is not None
+    there = started.astimezone(timezone(timedelta(hours=5, minutes=30)))
+    assert f"{there:%Y-%m-%d %H:%M:%S}" in runid("ls", TZ="IST-5:30").stdout
+    assert f"{there:%Y-%m-%d %H:%M:%S.%f} +0530" in runid("show", "@last", TZ="IST-5:30").stdout
+    (record,) = json.loads(runid("ls", "--json", TZ="IST-5:30").stdout)
+    assert record["started_at"] == f"{started:%Y-%m-%dT%H:%M:%S.%f}Z"
+
+
 def test_an_empty_answer_is_still_one_document() -> None:
     assert json.loads(runid("ls", "--json").stdout) == []
 
@@ -576,21 +588,20 @@ def test_a_reader_that_goes_away_ends_it_silently(long_name: str) -> None:
     with start_run("long", parent=ROOT, input="text\n" * 100_000):  # more than a pipe holds
         pass
     for command in (("show", "@last"), ("ls",)):
-        process = subprocess.Popen(
+        with subprocess.Popen(
             [sys.executable, "-m", "agent_run_id.cli", *command],
             env=environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-        )
-        assert process.stdout is not None
-        assert process.stderr is not None
-        if command[0] == "show":
-            assert process.stdout.readline().startswith("✓ long")
-        process.stdout.close()
-        assert process.stderr.read() == ""
-        process.stderr.close()
-        assert process.wait(timeout=60) == 141
+        ) as process:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            if command[0] == "show":
+                assert process.stdout.readline().startswith("✓ long")
+            process.stdout.close()
+            assert process.stderr.read() == ""
+        assert process.returncode == 141
 
 
 def test_ctrl_c_ends_it_with_130_and_without_a_traceback() -> None:

@@ -39,7 +39,17 @@ SEGMENT_BYTES: Final = 64 * 1024 * 1024
 
 _LOOK_US: Final = 1_000_000
 
-Identity = tuple[int, int]  # device and inode
+
+class _Segment:
+    """One file of a journal, replaced as a whole: no thread sees the path of one and the rest of another."""
+
+    __slots__ = ("gone", "identity", "number", "path")
+
+    def __init__(self, number: int, path: str, identity: tuple[int, int]) -> None:
+        self.number = number
+        self.path = path
+        self.identity = identity  # device and inode
+        self.gone = False
 
 
 class JournalFile:
@@ -53,38 +63,23 @@ class JournalFile:
         OSError: it cannot be made; nothing is left behind.
     """
 
-    __slots__ = (
-        "_claimed",
-        "_directory",
-        "_fd",
-        "_gone",
-        "_heartbeat",
-        "_identity",
-        "_look_at",
-        "_segment",
-        "_torn",
-        "path",
-        "process_id",
-    )
+    __slots__ = ("_claimed", "_directory", "_fd", "_heartbeat", "_look_at", "_segment", "_torn", "process_id")
 
-    path: str
     process_id: str
 
     def __init__(self, directory: str, process_id: str) -> None:
         _choose_write()
         self.process_id = process_id
         self._directory = directory
-        self._segment = 1
         self._claimed: dict[int, object] = {}
         self._torn = False
-        self._gone = False
         self._look_at = 0
-        self._fd, self.path, self._identity = _create(directory, process_id, 1)
+        self._fd, self._segment = _create(directory, process_id, 1)
         try:
             self._heartbeat = os.dup(self._fd)  # holds the lock of the first file when `_fd` has moved on
         except OSError:
             os.close(self._fd)
-            _unlink(self.path)
+            _unlink(self._segment.path)
             raise
         _open_files.append(self)
 
@@ -98,7 +93,7 @@ class JournalFile:
         Raises:
             OSError: the line is not written, and says why.
         """
-        if self._gone:
+        if self._segment.gone:
             self._check(now)
         data = encode_line(line)
         torn = self._torn
@@ -116,41 +111,42 @@ class JournalFile:
 
     def _check(self, now: int) -> None:
         """After `rm -rf`, writes to the file that is no more still report success."""
+        segment = self._segment
         if now >= self._look_at:
             self._look_at = now + _LOOK_US
             try:
-                status = os.stat(self.path)  # noqa: PTH116
-                self._gone = (status.st_dev, status.st_ino) != self._identity
+                status = os.stat(segment.path)  # noqa: PTH116
+                segment.gone = (status.st_dev, status.st_ino) != segment.identity
                 full = status.st_size >= SEGMENT_BYTES
             except OSError:
-                self._gone, full = True, False
-            if self._gone:
-                self._continue()
+                segment.gone, full = True, False
+            if segment.gone:
+                self._continue(segment)
             elif full:
                 with suppress(OSError):  # the line is written; a file that is too long is still a good one
-                    self._continue()
-        if self._gone:
-            raise FileNotFoundError(f"{self.path} was removed")
+                    self._continue(segment)
+        if self._segment.gone:
+            raise FileNotFoundError(f"{segment.path} was removed")
 
-    def _continue(self) -> None:
+    def _continue(self, segment: _Segment) -> None:
         """Go on in a new file. One thread does it; the others write where they were until it is there."""
-        segment, me = self._segment + 1, object()
-        if self._claimed.setdefault(segment, me) is not me:
+        number, me = segment.number + 1, object()
+        if self._claimed.setdefault(number, me) is not me:
             return
         try:
-            fd, path, identity = _create(self._directory, self.process_id, segment)
+            fd, new = _create(self._directory, self.process_id, number)
         except BaseException:
-            self._claimed.pop(segment, None)
+            self._claimed.pop(number, None)
             raise
         os.dup2(fd, self._fd, inheritable=False)
-        if self._gone:  # and with it the lock: from now on this file has the heartbeat
+        if segment.gone:  # and with it the lock: from now on this file has the heartbeat
             os.dup2(fd, self._heartbeat, inheritable=False)
         os.close(fd)
-        self.path, self._identity, self._segment, self._gone = path, identity, segment, False
+        self._segment = new
 
     def discard(self) -> None:
         """Close and remove a file that nothing was written to."""
-        _unlink(self.path)
+        _unlink(self._segment.path)
         self.close()
 
     def close(self) -> None:
@@ -191,26 +187,26 @@ def detach_inherited() -> None:
         os.close(nothing)
 
 
-def _create(directory: str, process_id: str, segment: int) -> tuple[int, str, Identity]:
+def _create(directory: str, process_id: str, number: int) -> tuple[int, _Segment]:
     """Make, lock and describe a journal, and only then give it the name under which readers find it.
 
     A reader that saw it between its creation and the lock would call its owner dead.
     """
     folder = _folder(directory)
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-    name = f"{stamp}-{os.getpid()}-{process_id}.{segment:04d}{SUFFIX}"
+    name = f"{stamp}-{os.getpid()}-{process_id}.{number:04d}{SUFFIX}"
     hidden = os.path.join(folder, f".{name}.new")  # noqa: PTH118
     fd = os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
     try:
         status = os.fstat(fd)
-        _write_all(fd, _header(process_id, segment, status.st_ino, locked=_lock(fd)))
+        _write_all(fd, _header(process_id, number, status.st_ino, locked=_lock(fd)))
         path = os.path.join(folder, name)  # noqa: PTH118
         os.rename(hidden, path)  # noqa: PTH104
     except BaseException:
         os.close(fd)
         _unlink(hidden)
         raise
-    return fd, path, (status.st_dev, status.st_ino)
+    return fd, _Segment(number, path, (status.st_dev, status.st_ino))
 
 
 def _lock(fd: int) -> bool:

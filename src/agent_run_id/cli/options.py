@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 from pydantic import ValidationError
 
+from agent_run_id import settings
 from agent_run_id.errors import StoreError
 from agent_run_id.registry import RunRegistry
 
@@ -56,5 +57,5 @@ def readable(directory: Path | None) -> Generator[None]:
     try:
         yield
     except (sqlite3.Error, ValidationError) as error:
-        reason = " ".join(str(error).split())
-        raise StoreError(f"what is recorded in {directory or 'the directory'} cannot be read: {reason}") from error
+        reason, place = " ".join(str(error).split()), directory or settings.directory()
+        raise StoreError(f"what is recorded in {place} cannot be read: {reason}") from error

@@ -1,0 +1,122 @@
+"""Worlds: what several processes recorded about the runs of a forest, with some of it missing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from hypothesis import strategies as st
+
+from agent_run_id import RunId, RunRegistry
+from tests.journal_programs.journals import encode, event
+from tests.strategies import json_values, uuid_texts
+
+START = 1_700_000_000_000_000
+
+
+@dataclass(frozen=True)
+class Part:
+    """One journal of a process, as it will be written."""
+
+    process: str
+    segment: int
+    alive: bool
+    lines: tuple[bytes, ...]
+
+
+@dataclass(frozen=True)
+class World:
+    runs: tuple[RunId, ...]
+    parts: tuple[Part, ...]
+
+
+STARTS = {
+    "user_id": st.sampled_from(["ann", "bob"]),
+    "session_id": st.sampled_from(["s1", "s2"]),
+    "kind": st.sampled_from(["agent", "tool"]),
+    "key": st.sampled_from(["k1", "k2"]),
+    "tags": st.lists(st.sampled_from(["t1", "t2"]), max_size=2),
+    "attributes": st.dictionaries(st.text(max_size=3), json_values, max_size=2),
+    "input": json_values,
+}
+OTHERS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
+    "run.step": st.fixed_dictionaries({"name": st.text(max_size=5)}, optional={"data": json_values}),
+    "run.updated": st.fixed_dictionaries(
+        {}, optional={"output": json_values, "summary": st.text(max_size=5), "tags": STARTS["tags"]}
+    ),
+    "run.ended": st.fixed_dictionaries(
+        {"status": st.sampled_from(["succeeded", "failed", "cancelled"])},
+        optional={"elapsed": st.integers(0, 10**9), "output": json_values},
+    ),
+    "run.decision": st.fixed_dictionaries({"decision": st.sampled_from("ab"), "question": st.text(max_size=5)}),
+    "run.decision.outcome": st.fixed_dictionaries({"decision": st.sampled_from("ab"), "outcome": st.text(max_size=5)}),
+    "run.usage": st.fixed_dictionaries(
+        {"model": st.sampled_from(["m1", "m2"])},
+        optional={"input_tokens": st.integers(0, 9), "call_id": st.sampled_from(["c1", "c2"])},
+    ),
+    "run.of_the_future": st.fixed_dictionaries({}, optional={"anything": json_values}),
+}
+
+
+@st.composite
+def forests(draw: st.DrawFn) -> tuple[RunId, ...]:
+    """Ids of runs, of which some know their parent by its bare id alone."""
+    values = draw(st.lists(uuid_texts, min_size=1, max_size=6, unique=True))
+    runs: list[RunId] = []
+    for value in values:
+        parent = draw(st.none() | st.sampled_from(runs)) if runs else None
+        if parent is None:
+            runs.append(RunId(value))
+            continue
+        known = RunId(parent.value) if draw(st.booleans()) else parent
+        runs.append(RunId.from_token(f"{value}.{known.value}.{known.root_id}.{known.depth + 1}"))
+    return tuple(runs)
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> World:
+    """Every run is started by one process, or its start was never seen; others report about it, too."""
+    runs = draw(forests())
+    processes = draw(st.lists(st.integers(1, 2**128 - 1), min_size=1, max_size=3, unique=True))
+    starters = [draw(st.sampled_from([*range(len(processes)), None])) for _ in runs]
+    parts: list[Part] = []
+    for number, process in enumerate(processes):
+        events: list[tuple[str, RunId, dict[str, Any]]] = [
+            ("run.started", run, {"name": f"run {place}", **draw(st.fixed_dictionaries({}, optional=STARTS))})
+            for place, run in enumerate(runs)
+            if starters[place] == number
+        ]
+        for _ in range(draw(st.integers(0, 8))):
+            kind = draw(st.sampled_from(sorted(OTHERS)))
+            run = draw(st.sampled_from(runs))
+            events.append((kind, RunId(run.value) if draw(st.booleans()) else run, draw(OTHERS[kind])))
+        events = draw(st.permutations(events))
+        lines = [
+            encode(event(seq, kind, run, time=START + draw(st.integers(0, 5)), **fields))
+            for seq, (kind, run, fields) in enumerate(events, 1)
+        ]
+        alive = draw(st.booleans())
+        cuts = sorted(draw(st.lists(st.integers(0, len(lines)), max_size=2)))
+        for segment, (start, end) in enumerate(zip([0, *cuts], [*cuts, len(lines)], strict=True), 1):
+            parts.append(Part(f"{process:032x}", segment, alive, tuple(lines[start:end])))
+    return World(runs, tuple(parts))
+
+
+def everything(registry: RunRegistry) -> dict[str, Any]:
+    """All that can be asked, by what was asked."""
+    found: dict[str, Any] = {
+        "newest": [record.id for record in registry.find(limit=None)],
+        "oldest": [record.id for record in registry.find(limit=None, order="oldest")],
+        "roots": [record.id for record in registry.find(limit=None, root_only=True)],
+    }
+    for (key,) in registry._index.read("SELECT id FROM runs ORDER BY id"):
+        run = key.hex()
+        found[run] = {
+            "record": registry.get(run).model_dump(),
+            "events": [found.model_dump() for found in registry.events(run)],
+            "children": [child.model_dump() for child in registry.children(run)],
+            "ancestors": [above.model_dump() for above in registry.ancestors(run)],
+            "tree": [(node.record.model_dump(), node.detached) for node in registry.tree(run)],
+            "usage": registry.tree(run).usage().model_dump(),
+        }
+    return found
