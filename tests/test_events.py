@@ -162,7 +162,7 @@ class Handed:
 
     def __repr__(self) -> str:
         try:
-            return repr(self.value)
+            return ascii(self.value)
         except Exception:
             return object.__repr__(self.value)
 
@@ -277,7 +277,7 @@ def test_an_odd_value_costs_itself_alone(place: int) -> None:
 @given(hostile_values)
 def test_what_is_plain_is_recorded_as_it_is(handed: Handed) -> None:
     value = plain(handed.value)
-    assert json.loads(json.dumps(value)) == value == plain(value)
+    assert json.loads(json.dumps(value, ensure_ascii=False)) == value == plain(value)
 
 
 def test_no_value_hurts_the_program_that_records_it(registry: RunRegistry) -> None:

@@ -752,3 +752,16 @@ def test_a_journal_that_another_process_removes_meanwhile_is_passed_over(
     monkeypatch.setattr(index_room, "state_of", removed_first)
     with RunRegistry(tmp_path) as registry:
         assert len(registry.find()) == 2
+
+
+def test_an_index_laid_out_otherwise_is_made_anew(tmp_path: Path) -> None:
+    some_runs(tmp_path, 3)
+    with RunRegistry(tmp_path) as registry:
+        assert len(registry.find()) == 3
+        path = registry._index.path
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        database.execute("DROP TABLE runs")
+        database.execute("CREATE TABLE runs (something_else TEXT)")
+        database.execute("PRAGMA user_version = 7")
+    with RunRegistry(tmp_path) as registry:
+        assert len(registry.find()) == 3

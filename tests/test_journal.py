@@ -70,7 +70,7 @@ def fork(times):
         pid = os.fork()
         if pid == 0:
             child()
-        os.waitpid(pid, 0)
+        assert os.waitpid(pid, 0)[1] == 0
 
 def keep_recording():
     while not stop.is_set():

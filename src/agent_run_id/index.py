@@ -15,6 +15,7 @@ import os
 import sqlite3
 import threading
 import weakref
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeGuard, TypeVar
 
@@ -85,6 +86,8 @@ CREATE TABLE IF NOT EXISTS events (
 CREATE INDEX IF NOT EXISTS events_by_run ON events (run);
 """
 
+# Kept in the database: one that was laid out otherwise is made anew, even where nobody counted the version up.
+_LAYOUT: Final = zlib.crc32(_SCHEMA.encode()) & 0x7FFF_FFFF
 _ENVELOPE: Final = frozenset({"v", "type", "run", "time", "seq"})
 _BUSY_S: Final = 60.0
 _LAST_MOMENT: Final = 253_402_300_799_999_999  # the end of the year 9999, where `datetime` ends
@@ -211,14 +214,21 @@ def _prepared(path: str) -> sqlite3.Connection:
         connection.row_factory = sqlite3.Row
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute("BEGIN IMMEDIATE")
-        for statement in _SCHEMA.split(";\n"):
-            connection.execute(statement)
-        connection.commit()
+        _lay_out(connection)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _lay_out(connection: sqlite3.Connection) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    layout = connection.execute("PRAGMA user_version").fetchone()[0]
+    if layout not in (0, _LAYOUT):
+        raise sqlite3.DatabaseError("the index has the layout of another version")
+    for statement in (*_SCHEMA.split(";\n"), f"PRAGMA user_version = {_LAYOUT}"):
+        connection.execute(statement)
+    connection.commit()
 
 
 def _remove(path: Path) -> None:
