@@ -195,6 +195,40 @@ def test_threads_that_open_at_the_same_time_make_one_journal(tmp_path: Path) -> 
         assert len(read_lines(path)[1]) == 6
 
 
+FORKED_OPENINGS = """
+import os, signal, sys, threading
+from agent_run_id import start_run
+
+sys.setswitchinterval(1e-6)
+run = start_run("parent")
+for _ in range(40):
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(30)
+        barrier = threading.Barrier(4)
+        def record():
+            barrier.wait()
+            for number in range(3):
+                run.step(str(number))
+        threads = [threading.Thread(target=record) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        os._exit(0)
+    os.waitpid(pid, 0)
+"""
+
+
+def test_threads_that_record_at_the_same_time_in_a_forked_child_make_one_journal(tmp_path: Path) -> None:
+    """Of two journals of one process, the second could not end what the first had started."""
+    run_program(FORKED_OPENINGS, directory=tmp_path)
+    headers = [read_lines(path)[0] for path in journals_of(tmp_path)]
+    assert Counter(header["pid"] for header in headers).most_common(1)[0][1] == 1
+    assert len(headers) == 41
+    assert sorted(len(events) for events in events_by_process(tmp_path).values()) == [1, *[12] * 40]
+
+
 ROTATING = """
 import os, sys, tempfile, threading, time
 import agent_run_id.journal_file as room

@@ -34,12 +34,14 @@ class _Writing:
     in both processes, and in the child comes to nothing.
     """
 
-    __slots__ = ("file", "generation", "sequence")
+    __slots__ = ("dropped", "file", "generation", "retry_at", "sequence")
 
-    def __init__(self) -> None:
-        self.generation = _generation
+    def __init__(self, generation: int) -> None:
+        self.generation = generation
         self.sequence = itertools.count(1)
         self.file: dict[int, JournalFile] = {}  # at most one, under 0: `setdefault` decides a race without a lock
+        self.dropped = 0
+        self.retry_at = 0
 
 
 class Journal:
@@ -51,22 +53,17 @@ class Journal:
 
     Attributes:
         directory: Where it records; None for nowhere.
-        dropped: How many events could not be written. Their sequence numbers are missing in the journal, so a reader
-            sees the same number.
     """
 
-    __slots__ = ("_problem", "_retry_at", "_warned", "_writing", "directory", "dropped")
+    __slots__ = ("_problem", "_warned", "_writings", "directory")
 
     directory: str | None
-    dropped: int
 
     def __init__(self, directory: str | None, problem: str | None = None) -> None:
         self.directory = directory
-        self.dropped = 0
         self._problem = problem
-        self._writing = _Writing()
-        self._retry_at = 0
         self._warned = False
+        self._writings: dict[int, _Writing] = {}  # by generation; `setdefault` as above
 
     @property
     def records(self) -> bool:
@@ -76,8 +73,16 @@ class Journal:
     @property
     def process_id(self) -> str | None:
         """The id of this process in its journal, 32 hexadecimal digits; None before the first event."""
-        file = self._writing.file.get(0)
-        return None if file is None or self._writing.generation != _generation else file.process_id
+        file = self._writing().file.get(0)
+        return None if file is None else file.process_id
+
+    @property
+    def dropped(self) -> int:
+        """How many events this process could not write.
+
+        Their sequence numbers are missing in the journal, so a reader sees the same number.
+        """
+        return self._writing().dropped
 
     def append(self, kind: str, token: str, fields: str = "") -> None:
         """Record one event. Never raises and never waits for anything but the kernel.
@@ -88,37 +93,33 @@ class Journal:
             fields: The rest, from `events.encode_fields`.
         """
         now = time.time_ns() // 1000
-        writing = self._writing
-        if writing.generation != _generation:
-            writing = self._after_fork()
+        writing = self._writings.get(_generation) or self._writing()
         seq = next(writing.sequence)
         try:
             file = writing.file.get(0) or self._open(writing, now)
             file.write(f'{{"v":1,"type":"{kind}","run":"{token}","time":{now},"seq":{seq}{fields}}}\n', now)
         except Exception as error:
             if writing.generation == _generation:
-                self.dropped += 1
+                writing.dropped += 1
                 self._warn(str(error))
+
+    def _writing(self) -> _Writing:
+        return self._writings.setdefault(_generation, _Writing(_generation))
 
     def _open(self, writing: _Writing, now: int) -> JournalFile:
         if self.directory is None or writing.generation != _generation:
             raise StoreError(self._problem or "recording here has ended")
-        if now < self._retry_at:
+        if now < writing.retry_at:
             raise StoreError("the directory cannot be used")
         try:
             mine = JournalFile(self.directory, os.urandom(16).hex())
         except OSError:
-            self._retry_at = now + _RETRY_US
+            writing.retry_at = now + _RETRY_US
             raise
         file = writing.file.setdefault(0, mine)
         if file is not mine:  # another thread, or a signal handler in this one, was first
             mine.discard()
         return file
-
-    def _after_fork(self) -> _Writing:
-        self.dropped = self._retry_at = 0
-        self._writing = _Writing()
-        return self._writing
 
     def _warn(self, reason: str) -> None:
         if self._warned:
@@ -137,8 +138,8 @@ class Journal:
     def close(self) -> None:
         """Stop recording here for good; events that come later are dropped. For tests, which own their directory."""
         self.directory = None
-        file = self._writing.file.pop(0, None)
-        if file is not None and self._writing.generation == _generation:
+        file = self._writing().file.pop(0, None)
+        if file is not None:
             file.close()
 
 
