@@ -91,7 +91,16 @@ _LAYOUT: Final = zlib.crc32(_SCHEMA.encode()) & 0x7FFF_FFFF
 _ENVELOPE: Final = frozenset({"v", "type", "run", "time", "seq"})
 _BUSY_S: Final = 60.0
 _LAST_MOMENT: Final = 253_402_300_799_999_999  # the end of the year 9999, where `datetime` ends
-_DAMAGED: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+# What is wrong with a file that was damaged, or deleted under a reader: then tables are missing, or it cannot be read.
+_DAMAGED: Final = (
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_CORRUPT,
+    sqlite3.SQLITE_ERROR,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_NOTADB,
+    sqlite3.SQLITE_READONLY,
+)
+_TRIES: Final = 5
 
 T = TypeVar("T")
 
@@ -135,16 +144,18 @@ class Index:
         return self._healed(lambda: self._connected().execute(sql, tuple(parameters)).fetchall())
 
     def _healed(self, act: Callable[[], T]) -> T:
-        """Do `act`; when the database turns out to be damaged, make it anew and do it again."""
+        """Do `act`; when the database turns out to be damaged or gone, make it anew and do it again."""
         with self._lock:
-            try:
-                return act()
-            except sqlite3.DatabaseError as error:
-                if error.sqlite_errorcode & 0xFF not in _DAMAGED:
-                    raise
-                self._remove()
-                self._apply_all()
-                return act()
+            for left in range(_TRIES, -1, -1):
+                try:
+                    if left < _TRIES:
+                        self._apply_all()
+                    return act()
+                except sqlite3.DatabaseError as error:
+                    if left == 0 or error.sqlite_errorcode & 0xFF not in _DAMAGED:
+                        raise
+                    self._remove()
+            raise AssertionError("the last try returns or raises")
 
     def __del__(self) -> None:
         # Python 3.13 complains of a connection that nobody closed, and a registry made for one question is fine.
