@@ -7,6 +7,9 @@ import functools
 import inspect
 import multiprocessing
 import pickle
+import subprocess
+import sys
+import textwrap
 import threading
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -14,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
-from agent_run_id import CURRENT, RunContext, RunId, bind, current_run_id, isolated
+from agent_run_id import CURRENT, RunContext, RunId, bind, child_env, current_run_id, isolated
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
 
 
 def here() -> str | None:
@@ -106,6 +110,7 @@ def test_the_signature_is_that_of_the_function() -> None:
 @pytest.mark.anyio
 async def test_coroutine_functions_and_async_generators(run_id: RunId) -> None:
     assert inspect.iscoroutinefunction(bind(here_async))
+    assert await pickle.loads(pickle.dumps(bind(here_async, run_id=run_id)))() == run_id.token  # noqa: S301
     assert await bind(here_async, run_id=run_id)() == run_id.token
     assert [item async for item in bind(here_items_async, run_id=run_id)()] == [run_id.token]
     assert list(bind(here_items, run_id=run_id)()) == [run_id.token]
@@ -180,6 +185,34 @@ def test_a_process_pool_gets_the_run_of_each_job_for_that_job_alone(method: str,
         second = pool.submit(bind(here, run_id=None)).result()
         third = pool.submit(here).result()
     assert (first, second, third) == (run_id.token, None, None)
+
+
+def test_cloudpickle_takes_what_only_it_can_pickle(run_id: RunId) -> None:
+    import cloudpickle
+
+    bound = pickle.loads(cloudpickle.dumps(bind(lambda: here(), run_id=run_id)))  # noqa: S301
+    assert bound() == run_id.token
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_what_the_main_module_defines_crosses_too(method: str, tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(
+        textwrap.dedent(f"""
+        import multiprocessing
+        import agent_run_id as ari
+
+        def here():
+            return ari.current_run_id().token
+
+        if __name__ == "__main__":
+            with multiprocessing.get_context({method!r}).Pool(1) as pool:
+                with ari.RunContext(ari.RunId.generate(ari.RunId.generate())) as scope:
+                    print(pool.apply(ari.bind(here)) == scope.run_id.token)
+        """)
+    )
+    done = subprocess.run([sys.executable, str(program)], capture_output=True, text=True, check=True, env=child_env())
+    assert done.stdout.strip() == "True"
 
 
 def test_decorators_see_through_what_is_bound() -> None:

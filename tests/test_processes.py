@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent_run_id import RunContext, RunId, child_env, configure, start_run
+from agent_run_id import BoundProcess, BoundProcessPoolExecutor, RunContext, RunId, child_env, configure, start_run
 from agent_run_id.carriers import environ
 from tests.programs import run_program
 from tests.strategies import broken_tokens, run_ids
@@ -143,3 +144,20 @@ def test_a_plain_subprocess_of_ours_is_not_in_any_run() -> None:
     with RunContext(RunId.generate()):
         done = subprocess.run([sys.executable, "-c", TELL], env=env, stdout=subprocess.PIPE, text=True, check=True)
     assert done.stdout.strip() == "None"
+
+
+def record_in_a_child() -> None:
+    start_run("in the child").end()
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_bound_processes_and_pools_record_where_this_process_does(method: str, registry: RunRegistry) -> None:
+    context = multiprocessing.get_context(method)
+    with start_run("parent") as parent:
+        process = BoundProcess(target=record_in_a_child, context=context)
+        process.start()
+        process.join()
+        with BoundProcessPoolExecutor(1, mp_context=context) as pool:
+            pool.submit(record_in_a_child).result()
+    assert [run.name for run in registry.children(parent.id)] == ["in the child"] * 2

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, cast
 from agent_run_id.calls import ASYNC_GENERATOR, COROUTINE, FUNCTION, GENERATOR, Call, kind_of, of_kind
 from agent_run_id.generators import drive, drive_async
 from agent_run_id.run_context import RunContext
-from agent_run_id.scope import CURRENT, CurrentRun, current_run_id
+from agent_run_id.scope import CURRENT, CurrentRun, Scope, current_run_id, swap
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Generator
 
     from agent_run_id.ids import RunId
 
-__all__ = ["bind", "isolated"]
+__all__ = ["bind", "call_in", "isolated"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -51,9 +51,16 @@ def isolated(fn: Callable[P, T]) -> Callable[P, T]:
     return bind(fn, run_id=None)
 
 
-def _call(fn: Callable[..., Any], run_id: RunId | None, /, *args: Any, **kwargs: Any) -> Any:
-    with RunContext(run_id):
+def call_in(fn: Callable[P, T], run_id: RunId | None, /, *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call `fn` in a run: what an executor is given instead of a bound callable, which costs more to make.
+
+    A plain call ends in the context it began in, so what was there is put back as it was, whatever `fn` left open.
+    """
+    outer = swap(Scope(run_id))
+    try:
         return fn(*args, **kwargs)
+    finally:
+        swap(outer)
 
 
 async def _await(fn: Callable[..., Any], run_id: RunId | None, /, *args: Any, **kwargs: Any) -> Any:
@@ -72,7 +79,7 @@ def _generate_async(
 
 
 _CALLERS: Final[dict[int, Callable[..., Any]]] = {
-    FUNCTION: _call,
+    FUNCTION: call_in,
     COROUTINE: _await,
     GENERATOR: of_kind(GENERATOR, _generate),
     ASYNC_GENERATOR: of_kind(ASYNC_GENERATOR, _generate_async),

@@ -10,7 +10,7 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from agent_run_id.errors import ConfigurationError, StoreError
-from agent_run_id.ids import MAX_DEPTH, set_depth_limit
+from agent_run_id.ids import MAX_DEPTH, depth_limit, set_depth_limit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,15 +20,22 @@ __all__ = [
     "DIRECTORY_VARIABLE",
     "KEEP",
     "Keep",
+    "Snapshot",
+    "adopt",
     "configure",
     "configured_directory",
     "directory",
     "observe",
+    "snapshot",
 ]
 
 DIRECTORY_VARIABLE: Final = "AGENT_RUN_DIR"
 DEPTH_VARIABLE: Final = "AGENT_RUN_MAX_DEPTH"
 _OFF: Final = "off"
+
+
+Snapshot = tuple[str | None, int]
+"""The settings of a process: the configured directory and the limit of depth."""
 
 
 class Keep:
@@ -97,6 +104,19 @@ def observe(observer: Callable[[], None]) -> None:
 def configured_directory() -> str | None:
     """What `configure(directory=…)` said, as an absolute path or "off"; None when nothing was said."""
     return _configured
+
+
+def snapshot() -> Snapshot:
+    """What `configure` said in this process, for a child that this process starts; `adopt` reads it there."""
+    return (_configured, depth_limit())
+
+
+def adopt(given: Snapshot) -> None:
+    """Take over the settings of the process that started this one."""
+    directory, limit = given
+    if directory is not None and directory != _configured:
+        configure(directory=directory)
+    set_depth_limit(limit)
 
 
 def directory() -> str | None:
