@@ -1,0 +1,84 @@
+"""Queues: items that bring their run along.
+
+A consumer sees only its own scope: the run it was started in, or the one it handled last. So the item carries the run
+of whoever put it, and the consumer handles it in that run and in no other.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+
+from agent_run_id.scope import Scope, ScopeOwner, current_run_id
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from agent_run_id.ids import RunId
+
+__all__ = ["Carried", "carry", "received"]
+
+T = TypeVar("T")
+
+
+class Carried(ScopeOwner, Generic[T]):
+    """An item with the run of whoever sent it: ``with queue.get() as item: …`` handles it there.
+
+    It pickles when the item does, and orders like it, for a priority queue.
+
+    Attributes:
+        item: What was sent.
+        run_id: The run it was sent in; None for none.
+    """
+
+    __slots__ = ("item", "run_id")
+
+    item: T
+    run_id: RunId | None
+
+    def __init__(self, item: T, run_id: RunId | None) -> None:
+        super().__init__()
+        self.item = item
+        self.run_id = run_id
+
+    def __enter__(self) -> T:
+        self._enter(Scope(self.run_id))
+        return self.item
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._leave()
+
+    async def __aenter__(self) -> T:
+        self._enter(Scope(self.run_id))
+        return self.item
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._leave()
+
+    def __lt__(self, other: Any) -> bool:
+        if isinstance(other, Carried):
+            return bool(cast("Any", self.item) < cast("Any", other).item)
+        return NotImplemented
+
+    def __repr__(self) -> str:
+        return f"Carried({self.item!r}, {self.run_id!r})"
+
+    def __reduce__(self) -> tuple[type[Carried[T]], tuple[T, RunId | None]]:
+        return (Carried, (self.item, self.run_id))
+
+
+def carry(item: T) -> Carried[T]:
+    """Put the current run on an item for a queue, a memory stream or a channel: ``queue.put(carry(job))``."""
+    return Carried(item, current_run_id())
+
+
+def received(item: Carried[T] | T) -> Carried[T]:
+    """Take what a worker got, where some senders carry and others do not.
+
+    As in ``with received(queue.get()) as job: …``. What was not carried is handled in no run, rather than in the
+    worker's own, which it has nothing to do with.
+    """
+    return cast("Carried[T]", item) if isinstance(item, Carried) else Carried(item, None)
