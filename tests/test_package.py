@@ -67,9 +67,9 @@ def test_no_room_is_longer_than_500_lines() -> None:
 def test_every_error_is_of_the_tree_and_of_a_builtin() -> None:
     for name in errors.__all__:
         error = getattr(errors, name)
-        assert issubclass(error, errors.AgentRunError)
+        assert issubclass(error, errors.AgentRunError | Warning)
         if error is not errors.AgentRunError:
-            assert issubclass(error, ValueError | RecursionError | OSError | LookupError)
+            assert issubclass(error, ValueError | RecursionError | OSError | LookupError | Warning)
         assert name in (errors.__doc__ or "")
 
 

@@ -10,6 +10,8 @@ Every leaf is also a subclass of the builtin exception it specialises, so code t
     ├── ConfigurationError   (ValueError)      `configure` was given something it cannot use
     ├── StoreError           (OSError)         the directory with the journals cannot be used
     └── RunNotFound          (LookupError)     no run has this id, or more than one begins with it
+
+and one warning, `RunScopeWarning`, for code that cannot do what it seems to.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ __all__ = [
     "InvalidTokenError",
     "RunDepthError",
     "RunNotFound",
+    "RunScopeWarning",
     "StoreError",
 ]
 
@@ -74,3 +77,7 @@ class RunNotFound(AgentRunError, LookupError):  # noqa: N818 - a name of the con
 
     def __reduce__(self) -> tuple[type[RunNotFound], tuple[str, tuple[str, ...]]]:
         return (RunNotFound, (self.reference, self.candidates))
+
+
+class RunScopeWarning(UserWarning):
+    """A run is made current around a `yield`, where the consumer of the generator sees it too."""

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import itertools
 import os
-import sys
 import time
-import warnings
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from agent_run_id import settings
 from agent_run_id.errors import StoreError
 from agent_run_id.journal_file import JournalFile, detach_inherited
+from agent_run_id.notices import tell
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -129,11 +128,7 @@ class Journal:
             f"agent_run_id cannot record runs: {reason}. The program goes on, and what is not recorded is counted. "
             f"Set {settings.DIRECTORY_VARIABLE} to a directory that can be written, or to 'off'."
         )
-        try:
-            warnings.warn(message, RuntimeWarning, stacklevel=3)
-        except Exception:
-            with suppress(Exception):  # a daemon may have closed it
-                print(message, file=sys.stderr)  # noqa: T201
+        tell(message, RuntimeWarning)
 
     def close(self) -> None:
         """Stop recording here for good; events that come later are dropped. For tests, which own their directory."""

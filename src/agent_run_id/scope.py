@@ -17,6 +17,8 @@ import sys
 from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Final
 
+from agent_run_id.yields import warn_of_yield
+
 if TYPE_CHECKING:
     from agent_run_id.ids import RunId
 
@@ -110,6 +112,12 @@ def enter_outermost(run_id: RunId) -> Scope:
     return scope
 
 
+def enter(scope: Scope) -> Scope:
+    """Make `scope` the one in force, until whoever entered it gives it to `leave`."""
+    scope.token = _set(scope)
+    return scope
+
+
 def swap(scope: Scope | None) -> Scope | None:
     """Make `scope` the one in force and return the one that was.
 
@@ -163,7 +171,9 @@ class ScopeOwner:
     def _enter(self, scope: Scope, caller: int = 2) -> None:
         frame = sys._getframe(caller)  # noqa: SLF001 - as `inspect`, which is slow to import, does
         scope.frame = id(frame)
-        scope.in_generator = (frame.f_code.co_flags & _IN_GENERATOR) != 0
+        if frame.f_code.co_flags & _IN_GENERATOR:
+            scope.in_generator = True
+            warn_of_yield(frame)
         scope.owner = self
         self._open[id(scope)] = scope
         scope.token = _set(scope)
@@ -176,7 +186,7 @@ class ScopeOwner:
             if scope is None:
                 return  # left more often than entered
         self._open.pop(id(scope), None)
-        _leave(scope)
+        leave(scope)
 
     def _entered_by(self, frame: int) -> Scope | None:
         """The innermost open scope of this frame; else of this context (an `ExitStack` enters in frames of its own)."""
@@ -192,7 +202,7 @@ class ScopeOwner:
         return open_scopes[-1] if open_scopes else None
 
 
-def _leave(scope: Scope) -> None:
+def leave(scope: Scope) -> None:
     token = scope.token
     if token is None:
         return
