@@ -6,7 +6,7 @@ from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, cast
 
 from agent_run_id.generators import drive, drive_async
-from agent_run_id.scope import Scope, ScopeOwner
+from agent_run_id.scope import Scope, enter, leave
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,15 +62,14 @@ def of_kind(kind: int, fn: Callable[P, T]) -> Callable[P, T]:
     return fn
 
 
-class Call(ScopeOwner):
+class Call:
     """One call, run with an id current. The base of calls that do more than that."""
 
-    __slots__ = ("run_id",)
+    __slots__ = ("_scope", "run_id")
 
     run_id: RunId | None
 
     def __init__(self, run_id: RunId | None) -> None:
-        super().__init__()
         self.run_id = run_id
 
     def begin(self) -> Scope:
@@ -84,13 +83,13 @@ class Call(ScopeOwner):
         """Take note of what the call gave back."""
 
     def __enter__(self) -> Self:
-        self._enter(self.begin())
+        self._scope = enter(self.begin())
         return self
 
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._leave()
+        leave(self._scope)
         self.finish(exc)
 
 

@@ -402,7 +402,7 @@ def start_run(
     return start_known_run(
         RunId.generate(_parent_of(parent)),
         name,
-        expected=_expected(expected),
+        expected=expected_exceptions(expected),
         kind=kind,
         key=key,
         user_id=user_id,
@@ -435,7 +435,12 @@ def _parent_of(parent: RunId | CurrentRun | Root) -> RunId | None:
     raise TypeError(f"the parent of a run is a RunId, CURRENT or ROOT, not {type(parent).__name__}; write {hint}")
 
 
-def _expected(expected: Expected | type[BaseException]) -> Expected:
+def expected_exceptions(expected: Expected | type[BaseException]) -> Expected:
+    """What a caller gave as expected exceptions, as a tuple.
+
+    Raises:
+        TypeError: it is no exception class and no tuple of them.
+    """
     kinds = expected if isinstance(expected, tuple) else (expected,)
     for kind in kinds:
         if not _is_exception_class(kind):

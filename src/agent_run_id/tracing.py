@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
 
 from agent_run_id.calls import Call, wrap_calls
-from agent_run_id.runs import ROOT, Run, start_run
+from agent_run_id.ids import RunId
+from agent_run_id.journal import current_journal
+from agent_run_id.outcomes import note_run
+from agent_run_id.runs import ROOT, Run, expected_exceptions, start_run
 from agent_run_id.scope import Scope, current_run_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from agent_run_id.ids import RunId
     from agent_run_id.outcomes import Expected
 
 __all__ = ["Capture", "traced"]
@@ -69,13 +71,36 @@ def traced(
     def decorate(fn: Callable[P, T]) -> Callable[P, T]:
         title = name or getattr(fn, "__qualname__", None) or repr(fn)
 
+        exceptions = expected_exceptions(expected)
+
         def call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
+            if not current_journal().records:
+                return _UnrecordedCall(title, exceptions)
             given = _arguments(fn, args, kwargs) if capture in ("input", "both") else None
-            return _TracedCall(title, kind, given, expected, keeps_output=capture in ("output", "both"))
+            return _TracedCall(title, kind, given, exceptions, keeps_output=capture in ("output", "both"))
 
         return wrap_calls(fn, call)
 
     return decorate if fn is None else decorate(fn)
+
+
+class _UnrecordedCall(Call):
+    """One call of a traced function while recording is off: it has an id of its own, and nothing else."""
+
+    __slots__ = ("_expected", "_name")
+
+    def __init__(self, name: str, expected: Expected) -> None:
+        self.run_id = current_run_id()
+        self._name = name
+        self._expected = expected
+
+    def begin(self) -> Scope:
+        self.run_id = run_id = RunId.generate(self.run_id)
+        return Scope(run_id)
+
+    def finish(self, error: BaseException | None) -> None:
+        if error is not None and self.run_id is not None:
+            note_run(error, self.run_id, self._name, self._expected)
 
 
 class _TracedCall(Call):
@@ -86,7 +111,7 @@ class _TracedCall(Call):
     def __init__(
         self, name: str, kind: str, given: Any, expected: Expected | type[BaseException], *, keeps_output: bool
     ) -> None:
-        super().__init__(current_run_id())
+        self.run_id = current_run_id()
         self._name = name
         self._kind = kind
         self._input = given
