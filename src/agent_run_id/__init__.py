@@ -17,10 +17,12 @@ from agent_run_id.errors import (
     InvalidTokenError,
     RunDepthError,
     RunNotFound,
+    RunScopeWarning,
     StoreError,
 )
 from agent_run_id.ids import RunId
 from agent_run_id.processes import child_env, join
+from agent_run_id.queues import Carried, carry, received
 from agent_run_id.run_context import RunContext
 from agent_run_id.runs import ROOT, Decision, NoRun, Run, current_run, start_run
 from agent_run_id.scope import CURRENT, current_run_id
@@ -28,15 +30,25 @@ from agent_run_id.settings import configure
 from agent_run_id.tracing import traced
 
 if TYPE_CHECKING:
+    from agent_run_id.executors import BoundProcessPoolExecutor, BoundThreadPoolExecutor, wrap_executor
     from agent_run_id.logs import RunIdFilter, setup_logging
+    from agent_run_id.multiprocess import BoundProcess
     from agent_run_id.registry import RunRegistry
     from agent_run_id.schema import RunRecord
+    from agent_run_id.tasks import run_each
+    from agent_run_id.threads import BoundThread, BoundTimer
     from agent_run_id.tree import Tree
 
 __all__ = [
     "CURRENT",
     "ROOT",
     "AgentRunError",
+    "BoundProcess",
+    "BoundProcessPoolExecutor",
+    "BoundThread",
+    "BoundThreadPoolExecutor",
+    "BoundTimer",
+    "Carried",
     "ConfigurationError",
     "Decision",
     "InvalidRunIdError",
@@ -50,27 +62,39 @@ __all__ = [
     "RunNotFound",
     "RunRecord",
     "RunRegistry",
+    "RunScopeWarning",
     "StoreError",
     "Tree",
     "bind",
+    "carry",
     "child_env",
     "configure",
     "current_run",
     "current_run_id",
     "isolated",
+    "received",
+    "run_each",
     "setup_logging",
     "start_run",
     "traced",
+    "wrap_executor",
 ]
 
 __version__ = "0.1.0"
 
 _LATER: Final = {
+    "BoundProcess": "agent_run_id.multiprocess",
+    "BoundProcessPoolExecutor": "agent_run_id.executors",
+    "BoundThread": "agent_run_id.threads",
+    "BoundThreadPoolExecutor": "agent_run_id.executors",
+    "BoundTimer": "agent_run_id.threads",
     "RunIdFilter": "agent_run_id.logs",
     "RunRecord": "agent_run_id.schema",
     "RunRegistry": "agent_run_id.registry",
     "Tree": "agent_run_id.tree",
+    "run_each": "agent_run_id.tasks",
     "setup_logging": "agent_run_id.logs",
+    "wrap_executor": "agent_run_id.executors",
 }
 
 
