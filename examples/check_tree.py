@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
 from typing import TYPE_CHECKING
 from unittest import mock
 
@@ -21,6 +22,8 @@ BREAKS: dict[str, tuple[str, Callable[..., object]]] = {
     "thread": ("bind", lambda fn: fn),  # the thread is started with the bare function
     "subprocess": ("child_env", ari.isolated(ari.child_env)),  # the environment says where to record, and no run
     "http": ("current_run_id", lambda: None),  # there is nothing to put into the header
+    "pool": ("BoundProcessPoolExecutor", ProcessPoolExecutor),  # its process has the run it was forked in
+    "queue": ("carry", contextlib.nullcontext),  # a letter brings no run along, so the clerk has only its own
 }
 
 
@@ -35,7 +38,7 @@ def broken(handover: str) -> contextlib.AbstractContextManager[object]:
 def clear(directory: Path) -> None:
     """Remove what an earlier demo left. A directory that is not a demo's is refused and left as it is."""
     if directory.exists() and any(directory.iterdir()):
-        if not any(directory.glob("trip-notebook-*.tsv")):
+        if not any(directory.glob("trip-notebook*.tsv")):
             raise ValueError(f"{directory} holds something else than a demo: give an empty directory or a new one")
         shutil.rmtree(directory)
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)

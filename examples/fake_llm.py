@@ -76,7 +76,8 @@ def serve() -> None:
 @contextlib.contextmanager
 def running() -> Iterator[int]:
     """Run the server in another process, and give its port."""
-    # No run has started yet, so `child_env` carries none; it tells the server where this process records.
+    # It tells the server where this process records. The run that is current now goes along too, but answers nothing:
+    # every completion is under the run that the request names.
     with subprocess.Popen(
         [sys.executable, __file__], env=ari.child_env(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as server:

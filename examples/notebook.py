@@ -22,6 +22,12 @@ def write(name: str, caller: str, ended: str) -> None:
         notebook.write(f"{name}\t{caller}\t{ended}\n")
 
 
+def turn_page(title: str) -> Path:
+    """Begin a new page, for all workers at once, and give the one that was written, which is named now."""
+    page = Path(os.environ[VARIABLE])
+    return page.rename(page.with_stem(f"{page.stem}-{title}"))
+
+
 @contextlib.contextmanager
 def entry(name: str, caller: str) -> Iterator[None]:
     """Write down how the block ended, when it ends."""

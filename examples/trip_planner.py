@@ -3,8 +3,9 @@
     python examples/trip_planner.py [--backend asyncio|trio] [--dir DIRECTORY]
 
 Three sub-agents work at once: one holds a seat on a plane, one asks the railway until it is no longer needed, one finds
-a hotel. Their tools run in tasks, in a thread, in other programs and behind HTTP, and every one of them ends up under
-whoever called it. Not everything goes well: that is what a tree is for.
+a hotel. Their tools run in tasks, in a thread, in other programs and behind HTTP, and with workers that are older than
+the trip: a pool of processes, and a clerk who takes letters from a queue. Every one of them ends up under whoever
+called it. Not everything goes well: that is what a tree is for.
 """
 
 from __future__ import annotations
@@ -27,26 +28,43 @@ import agent_run_id as ari
 import check_tree
 import fake_llm
 import notebook
-from trip_tools import Model, ask_railway, draw_map, hold_seat, look_up_fares, plan_days, search_hotels
+import travel_office
+from trip_tools import (
+    Model,
+    ask_railway,
+    confirm_seat,
+    draw_map,
+    find_walk,
+    hold_seat,
+    look_up_fares,
+    plan_days,
+    search_hotels,
+)
 
 if TYPE_CHECKING:
     from anyio.abc import TaskStatus
+
+    from travel_office import Office
 
 
 @dataclass
 class Trip:
     city: str
+    office: Office
     seat: str = ""
     hotel: str = ""
+    walk: tuple[str, ...] = ()
     days: list[str] = field(default_factory=list)
     seat_held: anyio.Event = field(default_factory=anyio.Event)
 
 
-async def plan_trip(city: str, model: Model) -> ari.RunId:
+async def plan_trip(city: str, model: Model, office: Office) -> ari.RunId:
     """Plan the trip, and give the id under which to find everything that happened."""
-    trip = Trip(city)
+    trip = Trip(city, office)
+    summary = f"A weekend in {city}"
     with (
-        ari.start_run("plan_trip", kind="agent", user_id="ada", summary=f"A weekend in {city}", input=city) as run,
+        # The office is open, so the current run is the office's. A trip is a tree of its own.
+        ari.start_run("plan_trip", parent=ari.ROOT, kind="agent", user_id="ada", summary=summary, input=city) as run,
         notebook.entry("plan_trip", "-"),
     ):
         async with anyio.create_task_group() as agents:
@@ -74,7 +92,7 @@ async def plan_trip(city: str, model: Model) -> ari.RunId:
             run.decide(
                 "draw again?", options=["yes", "no"], chosen="no", why="the renderer was killed; maps are optional"
             )
-        run.update(output={"seat": trip.seat, "hotel": trip.hotel, "days": trip.days})
+        run.update(output={"seat": trip.seat, "hotel": trip.hotel, "days": trip.days, "walk": trip.walk})
     return run.id
 
 
@@ -94,6 +112,7 @@ async def find_flight(trip: Trip, caller: str) -> None:
             )
             trip.seat = await hold_seat(airline, 2, "flights")
             retry.outcome(f"{trip.seat} held at the second attempt")
+        confirm_seat(trip.office, trip.seat, "flights")
         trip.seat_held.set()
 
 
@@ -115,27 +134,27 @@ async def find_hotel(trip: Trip, model: Model, caller: str) -> None:
         advice = json.loads(await model.ask(f"Which hotel suits somebody who likes to walk: {found}?", "hotels"))
         trip.hotel = advice["choice"]
         ari.current_run().decide("which hotel?", options=found, chosen=trip.hotel, why=advice["why"], confidence=0.8)
+        trip.walk = await find_walk(trip.office, "hotels")
 
 
-def demonstrate(backend: str, directory: Path, handover: str) -> tuple[ari.Tree, list[str]]:
-    """Plan a trip; give the tree of it, and where it is not what the workers wrote down."""
-    pages = directory / f"trip-notebook-{backend}.tsv"
-    pages.touch()
-    os.environ[notebook.VARIABLE] = str(pages)
-    with check_tree.broken(handover), fake_llm.running() as port:
-        root = anyio.run(plan_trip, "Lisbon", Model(port), backend=backend)
+def shown(root: ari.RunId, page: Path) -> bool:
+    """Show a tree, and where it is not what the workers wrote down; whether they agree."""
     with ari.RunRegistry() as registry:
         tree = registry.tree(root)
-    return tree, check_tree.differences(tree, pages)
+    different = check_tree.differences(tree, page)
+    print(tree, *different, sep="\n")
+    print("✗ the tree is not" if different else "✓ the tree is", "what the workers wrote down")
+    return not different
 
 
-def next_command(tree: ari.Tree, directory: Path) -> str:
-    """What to type to see the run that failed, from the directory we are in."""
-    failed = next((node for node in tree if node.record.status == "failed"), tree)
+def next_command(directory: Path) -> str:
+    """What to type to see the last run that failed, from the directory we are in."""
+    with ari.RunRegistry() as registry:
+        failed, *_ = registry.find(status="failed", limit=1)
     runid = Path(sys.executable).with_name("runid")
     if runid.is_relative_to(Path.cwd()):
         runid = runid.relative_to(Path.cwd())
-    return shlex.join([str(runid), "show", failed.record.run_id.short(), "--dir", str(directory)])
+    return shlex.join([str(runid), "show", failed.run_id.short(), "--dir", str(directory)])
 
 
 def main() -> int:
@@ -151,18 +170,21 @@ def main() -> int:
         check_tree.clear(options.dir)
     except (OSError, ValueError) as error:
         parser.error(str(error))
+    os.environ[notebook.VARIABLE] = str(options.dir / "trip-notebook.tsv")
     ari.configure(directory=options.dir)
     ari.setup_logging(short=True, stream=sys.stdout)  # every log line says in which run it was written
 
     agree = True
-    for backend in [options.backend] if options.backend else ["asyncio", "trio"]:
-        print(f"── a trip planned on {backend} ".ljust(100, "─"))
-        tree, different = demonstrate(backend, options.dir, handover)
-        print(tree, *different, sep="\n")
-        print("✗ the tree is not" if different else "✓ the tree is", "what the workers wrote down")
-        agree = agree and not different
+    with check_tree.broken(handover), travel_office.opened() as office, fake_llm.running() as port:
+        for backend in [options.backend] if options.backend else ["asyncio", "trio"]:
+            print(f"── a trip planned on {backend} ".ljust(100, "─"))
+            trip = anyio.run(plan_trip, "Lisbon", Model(port), office, backend=backend)
+            office.letters.join()  # the clerk may still be at it
+            agree &= shown(trip, notebook.turn_page(backend))
+    print("── the office that was open meanwhile ".ljust(100, "─"))
+    agree &= shown(office.run_id, notebook.turn_page("office"))
     print("\nThe last log line says that a tool call failed. What happened there:\n")
-    print(f"    {next_command(tree, options.dir)}\n")
+    print(f"    {next_command(options.dir)}\n")
     return 0 if agree else 1
 
 

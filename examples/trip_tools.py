@@ -1,4 +1,7 @@
-"""The tools of the trip planner: coroutines, a blocking function, a stream, two other programs, a model behind HTTP."""
+"""The tools of the trip planner: coroutines, a blocking function, a stream, and whatever is beyond a wall.
+
+Beyond one are two other programs, a model behind HTTP, and the travel office, with a pool of processes and a clerk.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +18,12 @@ import anyio.to_thread
 
 import agent_run_id as ari
 import notebook
+from travel_office import Letter, shortest_walk
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
+
+    from travel_office import Office
 
 HERE = Path(__file__).parent
 log = logging.getLogger("trip")
@@ -77,6 +83,12 @@ async def hold_seat(airline: str, attempt: int, caller: str) -> str:
         return "14C"
 
 
+def confirm_seat(office: Office, seat: str, caller: str) -> None:
+    """Have the clerk confirm a seat by letter, whenever he gets to it; the caller's run may be over by then."""
+    # The clerk's thread sees only its own run. The letter brings ours along.
+    office.letters.put(ari.carry(Letter(f"Seat {seat} is yours.", caller)))
+
+
 @ari.traced(name="ask_railway", kind="tool", capture="input")
 async def ask_railway(city: str, caller: str) -> str:
     """Ask a server that takes its time."""
@@ -90,6 +102,13 @@ def search_hotels(city: str, found: list[str], caller: str) -> None:
     """Search a catalogue that blocks, so it is called in a thread; `found` receives the hotels."""
     with notebook.entry("search_hotels", caller):
         found += ["Casa do Tejo", "Grande Hotel Central", f"{city} Airport Inn"]
+
+
+async def find_walk(office: Office, caller: str) -> tuple[str, ...]:
+    """Find the shortest walk past all sights, in the office's pool of processes."""
+    # The pool is older than the current run, and its process has another one. Each call brings its own along.
+    walk = office.pool.submit(shortest_walk, caller)
+    return await anyio.to_thread.run_sync(walk.result)
 
 
 @ari.traced(name="plan_days", kind="tool")

@@ -31,9 +31,11 @@ HAPPENED = [
     "plan_trip > flights > fare_lookup > ask_airline succeeded",
     "plan_trip > flights > hold_seat failed",
     "plan_trip > flights > hold_seat succeeded",
+    "plan_trip > flights > send_letter succeeded",
     "plan_trip > hotels succeeded",
     "plan_trip > hotels > completion succeeded",
     "plan_trip > hotels > search_hotels succeeded",
+    "plan_trip > hotels > shortest_walk succeeded",
     "plan_trip > plan_days cancelled",
     "plan_trip > plan_days > completion succeeded",
     "plan_trip > plan_days > completion succeeded",
@@ -41,7 +43,12 @@ HAPPENED = [
     "plan_trip > trains > ask_railway cancelled",
 ]
 
-_RUN = re.compile(r"^(?P<rest>[│├└─ ]*)[✓✗⊘☠▶?] (?P<name>\w+) \[[0-9a-f]{8}\] \w+ (?P<status>[a-z]+)")
+# The workers that were there before: none of what they did for a trip is under them.
+IN_THE_OFFICE = ["travel_office succeeded", "travel_office > clerk succeeded"]
+
+_RUN = re.compile(
+    r"^(?P<rest>[│├└─ ]*)[✓✗⊘☠▶?] (?P<name>\w+) \[[0-9a-f]{8}\] (?:\w+ )?(?P<status>succeeded|failed|cancelled|lost)\b"
+)
 
 
 def run_demo(directory: Path, *arguments: str, broken: str = "") -> subprocess.CompletedProcess[str]:
@@ -55,6 +62,11 @@ def run_demo(directory: Path, *arguments: str, broken: str = "") -> subprocess.C
         timeout=60,
         check=False,
     )
+
+
+def trees_in(printed: str) -> list[list[str]]:
+    """The runs of every printed tree, which begins below a rule."""
+    return [runs_in(section) for section in re.split(r"^── .*$", printed, flags=re.MULTILINE)[1:]]
 
 
 def runs_in(printed: str) -> list[str]:
@@ -72,7 +84,7 @@ def runs_in(printed: str) -> list[str]:
 def test_the_tree_shows_every_run_under_its_caller(backend: str, tmp_path: Path) -> None:
     demo = run_demo(tmp_path / "runs", "--backend", backend)
     assert demo.returncode == 0, demo.stdout + demo.stderr
-    assert runs_in(demo.stdout) == sorted(HAPPENED)
+    assert trees_in(demo.stdout) == [sorted(HAPPENED), sorted(IN_THE_OFFICE)]
     assert demo.stderr == ""
     assert "◆ plane or train? → plane: a seat is held, the railway is silent ⇒ seat 14C, Casa do Tejo" in demo.stdout
     assert re.search(r"plan_trip .* · 39 → 35 tokens$", demo.stdout, re.MULTILINE), "what all runs used, counted once"
@@ -82,7 +94,8 @@ def test_both_backends_are_shown_and_the_demo_can_be_repeated(tmp_path: Path) ->
     for _ in range(2):
         demo = run_demo(tmp_path / "runs")
         assert demo.returncode == 0, demo.stdout + demo.stderr
-        assert runs_in(demo.stdout) == sorted(HAPPENED * 2)
+        assert trees_in(demo.stdout) == [sorted(HAPPENED), sorted(HAPPENED), sorted(IN_THE_OFFICE)]
+        assert demo.stderr == ""
 
 
 @pytest.mark.parametrize(
@@ -98,6 +111,20 @@ def test_a_dropped_hand_over_is_noticed(broken: str, missing: str, tmp_path: Pat
     assert demo.returncode == 1, demo.stdout + demo.stderr
     assert f"only in the notebook: {missing}" in demo.stdout
     assert "the tree is not what the workers wrote down" in demo.stdout
+
+
+@pytest.mark.parametrize(
+    ("broken", "name", "caller", "worker"),
+    [("pool", "shortest_walk", "hotels", "travel_office"), ("queue", "send_letter", "flights", "clerk")],
+)
+def test_a_hand_over_dropped_before_an_older_worker_is_noticed_on_both_sides(
+    broken: str, name: str, caller: str, worker: str, tmp_path: Path
+) -> None:
+    """The worker takes the job for its own: a wrong parent, which is worse than none."""
+    demo = run_demo(tmp_path / "runs", broken=broken)
+    assert demo.returncode == 1, demo.stdout + demo.stderr
+    assert demo.stdout.count(f"only in the notebook: {name}, called by {caller}, succeeded") == 2
+    assert demo.stdout.count(f"only in the tree:     {name}, called by {worker}, succeeded") == 2
 
 
 def test_a_wrong_parent_and_a_wrong_status_are_noticed(
@@ -142,4 +169,4 @@ def test_a_directory_that_is_not_a_demos_is_left_alone(tmp_path: Path) -> None:
 def test_a_hand_over_that_does_not_exist_cannot_be_dropped(tmp_path: Path) -> None:
     demo = run_demo(tmp_path / "runs", broken="telepathy")
     assert demo.returncode == 2
-    assert "DEMO_BREAK is one of thread, subprocess, http, not 'telepathy'" in demo.stderr
+    assert "DEMO_BREAK is one of thread, subprocess, http, pool, queue, not 'telepathy'" in demo.stderr
