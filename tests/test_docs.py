@@ -16,6 +16,7 @@ import pytest
 from sybil.example import SybilFailure
 
 import agent_run_id as ari
+from tests.walls import table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,6 +77,13 @@ def test_every_public_name_is_on_a_page_a_person_reads() -> None:
     text = "".join(text_of(page) for page in PAGES if page.stem != "reference")
     missing = {name for name in ari.__all__ if not re.search(rf"\b{name}\b", text)}
     assert all(name.endswith("Error") for name in missing), missing  # pages catch the builtins that they specialise
+
+
+def test_the_table_of_the_walls_is_the_one_the_tests_go_through() -> None:
+    comments = r"^<!-- The table .*? -->\n\n(.*?)\n\n<!-- The end of the table. -->$"
+    found = re.search(comments, text_of(DOCS / "walls.md"), flags=re.MULTILINE | re.DOTALL)
+    assert found is not None, "the table stands between two comments"
+    assert found[1] == table(), "run `python -m tests.walls` and paste what it prints into docs/walls.md"
 
 
 def test_the_readme_answers_on_its_first_screen_in_eight_lines() -> None:
