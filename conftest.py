@@ -51,7 +51,7 @@ _ID: Final = re.compile(rf"\b{_HEX}{{8}}(?:-{_HEX}{{4}}){{3}}-{_HEX}{{12}}\b|\b{
 _REFERENCE: Final = re.compile(rf"{_ID.pattern}|\b{_HEX}{{4,7}}\b")
 _STRING: Final = r'"(?:[^"\\]|\\.)*"'
 _UNTOLD: Final = re.compile(rf'"(?:boot|pid_started|pid_namespace)":{_STRING},?')  # not every system tells
-_DETAILS: Final = "elapsed|host|inode|locked|pid|platform|process|process_id|program|python|time|traceback"
+_DETAILS: Final = "elapsed|host|inode|locked|parent_pid|pid|platform|process|process_id|program|python|time|traceback"
 _SUBSTITUTES: Final = (
     (re.compile(rf'"({_DETAILS})":( ?)(?:{_STRING}|\d[\d.e-]*|true|false)'), r'"\1":\2<detail>'),
     (re.compile(r'"[^"\s]*\.(\d{4})\.jsonl"'), r'"<journal>.\1.jsonl"'),

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import subprocess
 import sys
+import textwrap
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,8 +21,6 @@ from tests.programs import run_program
 from tests.strategies import broken_tokens, run_ids
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from agent_run_id import RunRegistry
 
 TELL = """
@@ -161,3 +162,22 @@ def test_bound_processes_and_pools_record_where_this_process_does(method: str, r
         with BoundProcessPoolExecutor(1, mp_context=context) as pool:
             pool.submit(record_in_a_child).result()
     assert [run.name for run in registry.children(parent.id)] == ["in the child"] * 2
+
+
+def test_a_journal_says_which_run_its_process_joined_and_whose_child_it_is(registry: RunRegistry) -> None:
+    """So that a reader can tell a child of the run from one that only inherited the environment of such a child."""
+    program = """
+        import os, subprocess, sys, agent_run_id as ari
+        ari.start_run(sys.argv[1]).end()
+        if sys.argv[1] == "direct":
+            subprocess.run([sys.executable, "-c", sys.argv[2], "inherited"])
+    """
+    with start_run("parent") as parent:
+        run_program(program, "direct", textwrap.dedent(program))
+    heads = {}
+    for path in Path(registry.directory, "journal").glob("*.jsonl"):
+        head, *events = (json.loads(line) for line in path.read_text().splitlines())
+        heads[events[0]["name"]] = head
+    assert [heads[name].get("joined") for name in ("parent", "direct", "inherited")] == [None, *[parent.id.token] * 2]
+    assert heads["direct"]["parent_pid"] == heads["parent"]["pid"] == os.getpid()
+    assert heads["inherited"]["parent_pid"] == heads["direct"]["pid"]

@@ -11,13 +11,19 @@ import sys
 from functools import cache
 from typing import Any
 
+from agent_run_id.processes import joined
+
 __all__ = ["boot_id", "describe_process", "host_name", "pid_namespace", "process_start"]
 
 
 def describe_process() -> dict[str, Any]:
     """What a journal says of the process that owns it: never its arguments, which hold keys."""
-    pid = os.getpid()
+    pid, run_id = os.getpid(), joined()
     return {
+        # Which run it is under, and whose child it is: whether it was started in that run, or inherited the
+        # environment of a process that was, is told by whether its parent has joined the same run.
+        "joined": None if run_id is None else run_id.token,
+        "parent_pid": os.getppid(),
         "pid": pid,
         "pid_started": process_start(pid),
         "pid_namespace": pid_namespace(),

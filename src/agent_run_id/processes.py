@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from agent_run_id.ids import RunId
 
-__all__ = ["child_env", "join"]
+__all__ = ["child_env", "join", "joined"]
 
 
 def child_env(base: Mapping[str, str] | None = None, /, **more: str) -> dict[str, str]:
@@ -51,4 +51,13 @@ def join() -> RunId | None:
     run_id = environ.extract(os.environ)
     if run_id is not None:
         enter_outermost(run_id)
+        _joined.append(run_id)
     return run_id
+
+
+def joined() -> RunId | None:
+    """The run this process joined through its environment, if any."""
+    return _joined[0] if _joined else None
+
+
+_joined: list[RunId] = []
