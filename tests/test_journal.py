@@ -119,7 +119,7 @@ parent = os.getpid()
 run = start_run("first")
 
 def fork(number, frame):
-    if os.getpid() != parent or len(children) == 30:
+    if os.getpid() != parent or len(children) >= 30:
         return
     pid = os.fork()
     children.append(pid)
@@ -139,14 +139,15 @@ if os.getpid() != parent:
 signal.setitimer(signal.ITIMER_PROF, 0)
 for child in children:
     os.waitpid(child, 0)
+print(len(children))  # a signal that interrupts the handler may have made one more
 """
 
 
 def test_a_child_forked_by_a_signal_handler_writes_no_line_of_its_parent(tmp_path: Path) -> None:
     """The handler may have interrupted an append; what the child makes of it is an event of its own, or nothing."""
-    run_program(FORKING_HANDLER, directory=tmp_path)
+    children = int(run_program(FORKING_HANDLER, directory=tmp_path))
     by_process = events_by_process(tmp_path)
-    assert len(by_process) == 31
+    assert len(by_process) == 1 + children
     for events in by_process.values():
         assert sorted(event["seq"] for event in events) == list(range(1, len(events) + 1))
     lines = [line for path in journals_of(tmp_path) for line in path.read_bytes().splitlines()]
