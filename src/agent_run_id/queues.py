@@ -89,4 +89,6 @@ def received(item: Any) -> Carried[Any]:
     As in ``with received(queue.get()) as job: …``. What was not carried is handled in no run, rather than in the
     worker's own, which it has nothing to do with.
     """
-    return cast("Carried[Any]", item) if isinstance(item, Carried) else Carried(item, None)
+    if isinstance(item, Carried):
+        return item  # pyright: ignore[reportUnknownVariableType] - of whatever it carries
+    return Carried(item, None)
