@@ -286,6 +286,27 @@ async def _anyio_process_joined(_: Work) -> Any:
     return _told((await anyio.run_process([sys.executable, "-c", TELL], env=ari.child_env())).stdout)
 
 
+async def _asyncio_process(_: Work, **options: Any) -> Any:
+    command = (sys.executable, "-c", TELL)
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, **options)
+    return _told((await process.communicate())[0])
+
+
+async def _asyncio_process_joined(work: Work) -> Any:
+    return await _asyncio_process(work, env=ari.child_env())
+
+
+async def _trio_process(_: Work, **options: Any) -> Any:
+    import trio
+
+    done = await trio.run_process([sys.executable, "-c", TELL], capture_stdout=True, **options)
+    return _told(done.stdout)
+
+
+async def _trio_process_joined(work: Work) -> Any:
+    return await _trio_process(work, env=ari.child_env())
+
+
 def _told(output: bytes) -> str | None:
     return output.decode().strip() or None
 
@@ -579,6 +600,24 @@ WALLS = [
         "`env=child_env()`",
         _simple(_anyio_process_joined),
         _simple(_anyio_process),
+        in_process=False,
+    ),
+    Wall(
+        "`asyncio.create_subprocess_exec`, likewise",
+        "lost",
+        "`env=child_env()`",
+        _simple(_asyncio_process_joined),
+        _simple(_asyncio_process),
+        backends=("asyncio",),
+        in_process=False,
+    ),
+    Wall(
+        "`trio.run_process`, likewise",
+        "lost",
+        "`env=child_env()`",
+        _simple(_trio_process_joined),
+        _simple(_trio_process),
+        backends=("trio",),
         in_process=False,
     ),
 ]

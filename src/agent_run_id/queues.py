@@ -6,7 +6,7 @@ of whoever put it, and the consumer handles it in that run and in no other.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 
 from agent_run_id.scope import Scope, ScopeOwner, current_run_id
 
@@ -75,10 +75,20 @@ def carry(item: T) -> Carried[T]:
     return Carried(item, current_run_id())
 
 
-def received(item: Carried[T] | T) -> Carried[T]:
+@overload
+def received(item: Carried[T]) -> Carried[T]: ...
+
+
+@overload
+def received(item: T) -> Carried[T]: ...
+
+
+def received(item: Any) -> Carried[Any]:
     """Take what a worker got, where some senders carry and others do not.
 
     As in ``with received(queue.get()) as job: …``. What was not carried is handled in no run, rather than in the
     worker's own, which it has nothing to do with.
     """
-    return cast("Carried[T]", item) if isinstance(item, Carried) else Carried(item, None)
+    if isinstance(item, Carried):
+        return item  # pyright: ignore[reportUnknownVariableType] - of whatever it carries
+    return Carried(item, None)
