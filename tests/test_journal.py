@@ -119,39 +119,34 @@ parent = os.getpid()
 run = start_run("first")
 
 def fork(number, frame):
-    if os.getpid() != parent or len(children) >= 30:
-        return
     pid = os.fork()
     children.append(pid)
     if pid == 0:
-        signal.setitimer(signal.ITIMER_PROF, 0)
         signal.alarm(30)
         run.step(f"{os.getpid()}:begins")
+    elif len(children) < 30:
+        signal.setitimer(signal.ITIMER_PROF, 0.001)  # the next, which therefore cannot interrupt this one
 
 signal.signal(signal.SIGPROF, fork)
-signal.setitimer(signal.ITIMER_PROF, 0.001, 0.001)
+signal.setitimer(signal.ITIMER_PROF, 0.001)
 while os.getpid() == parent and len(children) < 30:
     run.step(f"{os.getpid()}:{next(numbers)}")
 if os.getpid() != parent:
     for number in range(3):
         run.step(f"{os.getpid()}:{number}")
     os._exit(0)
-signal.setitimer(signal.ITIMER_PROF, 0)
 for child in children:
     os.waitpid(child, 0)
-print(len(children))  # a signal that interrupts the handler may have made one more
 """
 
 
 def test_a_child_forked_by_a_signal_handler_writes_no_line_of_its_parent(tmp_path: Path) -> None:
     """The handler may have interrupted an append; what the child makes of it is an event of its own, or nothing."""
-    children = int(run_program(FORKING_HANDLER, directory=tmp_path))
+    run_program(FORKING_HANDLER, directory=tmp_path)
     by_process = events_by_process(tmp_path)
-    assert len(by_process) == 1 + children
+    assert len(by_process) == 1 + 30
     for events in by_process.values():
         assert sorted(event["seq"] for event in events) == list(range(1, len(events) + 1))
-    lines = [line for path in journals_of(tmp_path) for line in path.read_bytes().splitlines()]
-    assert len(set(lines)) == len(lines)
     for path in journals_of(tmp_path):
         header, events = read_lines(path)
         own = [event["name"] for event in events if event["name"].startswith(f"{header['pid']}:")]

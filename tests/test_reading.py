@@ -167,6 +167,7 @@ signal.pause()
 """
 
 
+@pytest.mark.skipif(not hasattr(os, "waitid"), reason="nothing else sees a death and leaves the pid there")
 def test_a_forked_child_that_outlives_its_killed_parent_does_not_keep_it_alive(tmp_path: Path) -> None:
     with Program(OUTLIVED, directory=tmp_path) as program:
         program.hear()
@@ -174,7 +175,7 @@ def test_a_forked_child_that_outlives_its_killed_parent_does_not_keep_it_alive(t
         program.process.kill()
         # It is dead, and nobody has waited for it: its pid is still there, so only the lock can tell.
         os.waitid(os.P_PID, program.pid, os.WEXITED | os.WNOWAIT)
-        assert process_start(program.pid) is not None
+        os.kill(program.pid, 0)
         assert statuses_of(tmp_path) == {"parent's": "lost", "child's": "running"}
         program.process.wait()
         assert statuses_of(tmp_path) == {"parent's": "lost", "child's": "running"}
@@ -270,12 +271,13 @@ def test_of_a_journal_from_elsewhere_nothing_is_known(header: dict[str, Any]) ->
 def test_a_pid_that_is_gone_or_was_given_to_another_process_is_a_second_sign_of_death() -> None:
     """It counts where the lock is held by somebody else, and where the file system has no locks."""
     gone = {"pid": a_dead_pid()}
-    given = {"pid": os.getpid(), "pid_started": "1"}
     assert state_of_held_journal(**gone) == "dead"
-    assert state_of_held_journal(**given) == "dead"
     assert state_of_journal(locked=False) == "alive"
     assert state_of_journal(locked=False, **gone) == "dead"
-    assert state_of_journal(locked=False, **given) == "dead"
+    if process_start(os.getpid()) is not None:  # not every system tells
+        given = {"pid": os.getpid(), "pid_started": "1"}
+        assert state_of_held_journal(**given) == "dead"
+        assert state_of_journal(locked=False, **given) == "dead"
 
 
 def test_a_pid_of_another_namespace_says_nothing() -> None:
