@@ -613,3 +613,21 @@ def test_with_a_scrub_any_value_becomes_a_line_of_json(handed: Handed) -> None:
         elif isinstance(top, str):
             ours = {"NaN", "Infinity", "-Infinity", "type", "message"}
             assert set(top) <= {"*"} or top in ours or "cut: " in top or "-" in top
+
+
+def test_a_dataclass_that_shows_itself_in_its_own_way_is_recorded_in_that_way() -> None:
+    @dataclasses.dataclass(repr=False)
+    class Quiet:
+        password: str
+
+        def __repr__(self) -> str:
+            return "Quiet(…)"
+
+    assert recorded(a=Quiet("hunter2")) == {"a": "Quiet(…)"}
+
+
+def test_a_secret_at_the_cut_is_scrubbed_before_it_is_cut() -> None:
+    with Scrubbing(lambda text: text.replace("hunter2", "*******")):
+        found = recorded(a="x" * (MAX_TEXT - 4) + "hunter2" + "y" * 100_000)
+    assert "hunt" not in found["a"]
+    assert "cut: " in found["a"]

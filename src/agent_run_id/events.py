@@ -62,6 +62,7 @@ _AS_TEXT: Final = frozenset(
     {"datetime", "decimal", "fractions", "ipaddress", "pathlib", "pathlib._local", "uuid", "re"}
 )
 _LARGEST_INT: Final = 2**63
+_BEYOND: Final = 4096  # how much of a text that will be cut the scrub sees behind the cut
 
 _encode = JSONEncoder(ensure_ascii=False, check_circular=False, allow_nan=False, separators=(",", ":")).encode
 _scrub: Callable[[str], str] | None = None
@@ -201,12 +202,16 @@ class _Budget:
 
     def _text(self, text: str) -> str:
         length = len(text)
-        if length > self.text:
+        more = length - self.text
+        if _scrub is not None:
+            # Before it is cut, or half a secret would stand at the end; only what comes near to being recorded.
+            text = _scrubbed(_scrub, text[: self.text + _BEYOND])
+        if more > 0:
             self.cuts += 1
-            text = f"{text[: self.text]}… [cut: {length - self.text} more characters]"
+            text = f"{text[: self.text]}… [cut: {more} more characters]"
             length = self.text
         self.text -= length
-        return text if _scrub is None else _scrubbed(_scrub, text)
+        return text
 
     def _int(self, value: int) -> Any:
         number = int.__int__(value)
@@ -241,7 +246,7 @@ def _fields(value: Any) -> dict[str, Any] | None:
     if models is not None:
         shown = [name for name, field in models.items() if field.repr and not field.exclude]
         return {name: getattr(value, name) for name in shown}
-    if hasattr(kind, "__dataclass_fields__"):
+    if getattr(getattr(kind, "__dataclass_params__", None), "repr", False):  # without, it shows itself as it wants to
         dataclasses = sys.modules["dataclasses"]  # it made the class
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value) if field.repr}
     return None

@@ -144,18 +144,23 @@ class Index:
         return self._healed(lambda: self._connected().execute(sql, tuple(parameters)).fetchall())
 
     def _healed(self, act: Callable[[], T]) -> T:
-        """Do `act`; when the database turns out to be damaged or gone, make it anew and do it again."""
+        """Do `act`; when the database turns out to be damaged or gone, make it anew and do it again.
+
+        Somebody who goes on deleting it does not keep us from answering: the last try is in memory.
+        """
         with self._lock:
-            for left in range(_TRIES, -1, -1):
+            for again in range(_TRIES):
                 try:
-                    if left < _TRIES:
+                    if again:
                         self._apply_all()
                     return act()
                 except sqlite3.DatabaseError as error:
-                    if left == 0 or error.sqlite_errorcode & 0xFF not in _DAMAGED:
+                    if not _is_damage(error):
                         raise
                     self._remove()
-            raise AssertionError("the last try returns or raises")
+            self._connection = _prepared(":memory:")
+            self._apply_all()
+            return act()
 
     def __del__(self) -> None:
         # Python 3.13 complains of a connection that nobody closed, and a registry made for one question is fine.
@@ -192,7 +197,9 @@ class Index:
             with _file_lock(path):
                 try:
                     return _prepared(str(path))
-                except sqlite3.DatabaseError:
+                except sqlite3.DatabaseError as error:
+                    if not _is_damage(error):
+                        raise
                     _remove(path)
                     return _prepared(str(path))
         except OSError:
@@ -216,6 +223,11 @@ class Index:
         connection.commit()
 
 
+def _is_damage(error: sqlite3.DatabaseError) -> bool:
+    """Whether a file that is made anew would be free of it; that it is locked, for one, would not."""
+    return error.sqlite_errorcode & 0xFF in _DAMAGED
+
+
 def _prepared(path: str) -> sqlite3.Connection:
     if path != ":memory:":
         # SQLite gives its other files the mode of this one.
@@ -236,7 +248,9 @@ def _lay_out(connection: sqlite3.Connection) -> None:
     connection.execute("BEGIN IMMEDIATE")
     layout = connection.execute("PRAGMA user_version").fetchone()[0]
     if layout not in (0, _LAYOUT):
-        raise sqlite3.DatabaseError("the index has the layout of another version")
+        error = sqlite3.DatabaseError("the index has the layout of another version")
+        error.sqlite_errorcode = sqlite3.SQLITE_NOTADB
+        raise error
     for statement in (*_SCHEMA.split(";\n"), f"PRAGMA user_version = {_LAYOUT}"):
         connection.execute(statement)
     connection.commit()
