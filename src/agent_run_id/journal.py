@@ -52,22 +52,20 @@ class Journal:
 
     Attributes:
         directory: Where it records; None for nowhere.
+        records: Whether anything is to be recorded at all; False when recording is off.
     """
 
-    __slots__ = ("_problem", "_warned", "_writings", "directory")
+    __slots__ = ("_problem", "_warned", "_writings", "directory", "records")
 
     directory: str | None
+    records: bool
 
     def __init__(self, directory: str | None, problem: str | None = None) -> None:
         self.directory = directory
+        self.records = directory is not None or problem is not None
         self._problem = problem
         self._warned = False
         self._writings: dict[int, _Writing] = {}  # by generation; `setdefault` as above
-
-    @property
-    def records(self) -> bool:
-        """Whether anything is to be recorded at all; False when recording is off."""
-        return self.directory is not None or self._problem is not None
 
     @property
     def process_id(self) -> str | None:
@@ -133,6 +131,7 @@ class Journal:
     def close(self) -> None:
         """Stop recording here for good; events that come later are dropped. For tests, which own their directory."""
         self.directory = None
+        self.records = self._problem is not None
         file = self._writing().file.pop(0, None)
         if file is not None:
             file.close()

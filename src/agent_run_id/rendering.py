@@ -39,7 +39,7 @@ Role = Literal[
 ]
 """What a part of a line is; the status of a run is the role of what says so."""
 
-SYMBOLS: Final = {
+SYMBOLS: Final[dict[Status | None, str]] = {
     "succeeded": "✓",
     "failed": "✗",
     "cancelled": "⊘",

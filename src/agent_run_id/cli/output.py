@@ -50,6 +50,8 @@ class Output:
         width: The columns of the terminal; None where nothing may be cut, as in a pipe.
     """
 
+    width: int | None
+
     def __init__(self) -> None:
         self._file: TextIO = _standard_output()
         terminal = self._file.isatty()
