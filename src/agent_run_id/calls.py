@@ -10,8 +10,6 @@ from agent_run_id.scope import Scope, enter, leave
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
-    from typing import Self
 
     from agent_run_id.ids import RunId
 
@@ -65,7 +63,7 @@ def of_kind(kind: int, fn: Callable[P, T]) -> Callable[P, T]:
 class Call:
     """One call, run with an id current. The base of calls that do more than that."""
 
-    __slots__ = ("_scope", "run_id")
+    __slots__ = ("run_id",)
 
     run_id: RunId | None
 
@@ -77,20 +75,10 @@ class Call:
         return Scope(self.run_id)
 
     def finish(self, error: BaseException | None) -> None:
-        """End whatever the call was."""
+        """End whatever the call was, with what left it."""
 
     def returned(self, value: Any) -> None:
-        """Take note of what the call gave back."""
-
-    def __enter__(self) -> Self:
-        self._scope = enter(self.begin())
-        return self
-
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        leave(self._scope)
-        self.finish(exc)
+        """End whatever the call was, with what it gave back."""
 
 
 def wrap_calls(fn: Callable[P, T], call: Callable[[tuple[Any, ...], dict[str, Any]], Call]) -> Callable[P, T]:
@@ -104,10 +92,17 @@ def wrap_calls(fn: Callable[P, T], call: Callable[[tuple[Any, ...], dict[str, An
 
     @wraps(fn)
     async def coroutine(*args: P.args, **kwargs: P.kwargs) -> Any:
-        with call(args, kwargs) as opened:
+        begun = call(args, kwargs)
+        scope = enter(begun.begin())
+        try:
             result = await called(*args, **kwargs)
-            opened.returned(result)
-            return result
+        except BaseException as error:
+            leave(scope)
+            begun.finish(error)
+            raise
+        leave(scope)
+        begun.returned(result)
+        return result
 
     @wraps(fn)
     def generator(*args: P.args, **kwargs: P.kwargs) -> Any:
@@ -119,10 +114,17 @@ def wrap_calls(fn: Callable[P, T], call: Callable[[tuple[Any, ...], dict[str, An
 
     @wraps(fn)
     def function(*args: P.args, **kwargs: P.kwargs) -> Any:
-        with call(args, kwargs) as opened:
+        begun = call(args, kwargs)
+        scope = enter(begun.begin())
+        try:
             result = called(*args, **kwargs)
-            opened.returned(result)
-            return result
+        except BaseException as error:
+            leave(scope)
+            begun.finish(error)
+            raise
+        leave(scope)
+        begun.returned(result)
+        return result
 
     wrappers = {COROUTINE: coroutine, GENERATOR: generator, ASYNC_GENERATOR: async_generator}
     return of_kind(kind, cast("Callable[P, T]", wrappers.get(kind, function)))

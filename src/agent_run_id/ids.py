@@ -88,8 +88,25 @@ os.register_at_fork(after_in_child=_pool.clear)  # or parent and child would han
 # The value ------------------------------------------------------------------------------------------------------------
 
 
+class _Draft:
+    """What a `RunId` is made of, before it is one: there its attributes cannot be set any more."""
+
+    __slots__ = ("__weakref__", "depth", "parent_id", "root_id", "value")
+
+    value: str
+    parent_id: str | None
+    root_id: str
+    depth: int
+
+    def __init__(self, value: str, parent_id: str | None, root_id: str, depth: int) -> None:
+        self.value = value
+        self.parent_id = parent_id
+        self.root_id = root_id
+        self.depth = depth
+
+
 @final
-class RunId:
+class RunId(_Draft):
     """The identity of one run: its id, its parent, its root and its depth.
 
     `RunId(value)` is `RunId.from_string(value)`. Equality and hash are those of the id alone, so two ids compare
@@ -102,17 +119,15 @@ class RunId:
         depth: How many runs are above this one; 0 for a root.
     """
 
-    __slots__ = ("__weakref__", "depth", "parent_id", "root_id", "value")
-
-    value: str
-    parent_id: str | None
-    root_id: str
-    depth: int
+    __slots__ = ()
 
     def __new__(cls, value: str | uuid.UUID) -> RunId:
         """Make an id from the text of a UUID; see `from_string`."""
         text = _canonical(value)
         return _build(text, None, text, 0)
+
+    def __init__(self, value: str | uuid.UUID) -> None:
+        """`__new__` has made it."""
 
     @classmethod
     def generate(cls, parent: RunId | None = None) -> RunId:
@@ -239,20 +254,11 @@ class RunId:
         }
 
 
-# `RunId.__setattr__` refuses, so the one builder goes through the slots themselves, looked up once.
-_new = object.__new__
-_set_value = RunId.__dict__["value"].__set__
-_set_parent = RunId.__dict__["parent_id"].__set__
-_set_root = RunId.__dict__["root_id"].__set__
-_set_depth = RunId.__dict__["depth"].__set__
-
-
 def _build(value: str, parent_id: str | None, root_id: str, depth: int) -> RunId:
-    run_id = _new(RunId)
-    _set_value(run_id, value)
-    _set_parent(run_id, parent_id)
-    _set_root(run_id, root_id)
-    _set_depth(run_id, depth)
+    # `RunId.__setattr__` refuses. To go around it through the slots costs twice as much as to change the class.
+    draft: Any = _Draft(value, parent_id, root_id, depth)
+    draft.__class__ = RunId
+    run_id: RunId = draft
     return run_id
 
 

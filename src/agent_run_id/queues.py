@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 
-from agent_run_id.scope import Scope, ScopeOwner, current_run_id
+from agent_run_id.scope import ScopeOwner, current_run_id
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -41,7 +41,7 @@ class Carried(ScopeOwner, Generic[T]):
         self.run_id = run_id
 
     def __enter__(self) -> T:
-        self._enter(Scope(self.run_id))
+        self._enter(self.run_id)
         return self.item
 
     def __exit__(
@@ -50,7 +50,7 @@ class Carried(ScopeOwner, Generic[T]):
         self._leave()
 
     async def __aenter__(self) -> T:
-        self._enter(Scope(self.run_id))
+        self._enter(self.run_id)
         return self.item
 
     async def __aexit__(

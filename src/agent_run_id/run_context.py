@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from agent_run_id.calls import Call, wrap_calls
-from agent_run_id.scope import Scope, ScopeOwner
+from agent_run_id.scope import ScopeOwner
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +41,7 @@ class RunContext(ScopeOwner):
         return self._run_id
 
     def __enter__(self) -> Self:
-        self._enter(Scope(self._run_id))
+        self._enter(self._run_id)
         return self
 
     def __exit__(
@@ -50,7 +50,7 @@ class RunContext(ScopeOwner):
         self._leave()
 
     async def __aenter__(self) -> Self:
-        self._enter(Scope(self._run_id))
+        self._enter(self._run_id)
         return self
 
     async def __aexit__(

@@ -276,7 +276,12 @@ class Run(ScopeOwner):
 
     def begin(self) -> Scope:
         """The scope of this run."""
-        return Scope(self.id, self)
+        return Scope(*self._entered)
+
+    @property
+    def _entered(self) -> tuple[RunId | None, Run | None]:
+        """What a scope of this run makes current."""
+        return (self.id, self)
 
     def finish(self, error: BaseException | None) -> None:
         """End the run by what left it."""
@@ -285,7 +290,7 @@ class Run(ScopeOwner):
         self._end(None, UNSET, error)
 
     def __enter__(self) -> Self:
-        self._enter(self.begin())
+        self._enter(*self._entered)
         return self
 
     def __exit__(
@@ -296,7 +301,7 @@ class Run(ScopeOwner):
             self.finish(exc)
 
     async def __aenter__(self) -> Self:
-        self._enter(self.begin())
+        self._enter(*self._entered)
         return self
 
     async def __aexit__(
@@ -334,9 +339,9 @@ class NoRun(Run):
     def __repr__(self) -> str:
         return "<NoRun>"
 
-    def begin(self) -> Scope:
-        """The scope of no run."""
-        return Scope(None)
+    @property
+    def _entered(self) -> tuple[RunId | None, Run | None]:
+        return (None, None)
 
     def finish(self, error: BaseException | None) -> None:
         """Nothing ends."""

@@ -60,22 +60,35 @@ class Scope:
         run: The live `Run` that opened the scope, when there is one in this process; a carrier brings only the id.
     """
 
-    __slots__ = ("frame", "in_generator", "left", "owner", "run", "run_id", "token")
+    __slots__ = ("left", "run", "run_id", "token")
 
     run_id: RunId | None
     run: object
-    owner: ScopeOwner | None
     token: Token[Scope | None] | None
     left: bool
-    frame: int
-    in_generator: bool
+
+    owner: ScopeOwner | None = None
+    frame: int = 0
+    in_generator: bool = False
 
     def __init__(self, run_id: RunId | None, run: object = None) -> None:
         self.run_id = run_id
         self.run = run
-        self.owner = None
         self.token = None
         self.left = False
+
+
+class OwnedScope(Scope):
+    """A scope that is left in the frame it was entered in, by whoever entered it there."""
+
+    __slots__ = ("frame", "in_generator", "owner")
+
+    def __init__(self, run_id: RunId | None, run: object = None) -> None:
+        self.run_id = run_id
+        self.run = run
+        self.token = None
+        self.left = False
+        self.owner = None
         self.frame = 0
         self.in_generator = False
 
@@ -168,13 +181,14 @@ class ScopeOwner:
     def __init__(self) -> None:
         self._open: dict[int, Scope] = {}
 
-    def _enter(self, scope: Scope, caller: int = 2) -> None:
-        frame = sys._getframe(caller)  # noqa: SLF001 - as `inspect`, which is slow to import, does
+    def _enter(self, run_id: RunId | None, run: object = None) -> None:
+        frame = sys._getframe(2)  # noqa: SLF001 - as `inspect`, which is slow to import, does
+        scope = OwnedScope(run_id, run)
+        scope.owner = self
         scope.frame = id(frame)
         if frame.f_code.co_flags & _IN_GENERATOR:
             scope.in_generator = True
             warn_of_yield(frame)
-        scope.owner = self
         self._open[id(scope)] = scope
         scope.token = _set(scope)
 
@@ -206,8 +220,7 @@ def leave(scope: Scope) -> None:
     token = scope.token
     if token is None:
         return
-    top = _get()
-    above = top
+    above = top = _get()
     # A generator suspended inside a bare `with` leaves its scope above ours; ours ends, so it goes too.
     while above is not None and above is not scope and above.in_generator:
         above = _previous(above)

@@ -8,7 +8,7 @@ from agent_run_id.calls import Call, wrap_calls
 from agent_run_id.ids import RunId
 from agent_run_id.journal import current_journal
 from agent_run_id.outcomes import note_run
-from agent_run_id.runs import ROOT, Run, expected_exceptions, start_run
+from agent_run_id.runs import ROOT, UNSET, Run, expected_exceptions, start_run
 from agent_run_id.scope import Scope, current_run_id
 
 if TYPE_CHECKING:
@@ -132,8 +132,8 @@ class _TracedCall(Call):
         return self._run.begin()
 
     def returned(self, value: Any) -> None:
-        if self._keeps_output and self._run is not None:
-            self._run.end(output=value)
+        if self._run is not None:
+            self._run.end(output=value if self._keeps_output else UNSET)
 
     def finish(self, error: BaseException | None) -> None:
         if self._run is not None:
