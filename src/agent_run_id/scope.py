@@ -83,6 +83,11 @@ class OwnedScope(Scope):
 
     __slots__ = ("frame", "in_generator", "owner")
 
+    token: Token[Scope | None] | None
+    owner: ScopeOwner | None
+    frame: int
+    in_generator: bool
+
     def __init__(self, run_id: RunId | None, run: object = None) -> None:
         self.run_id = run_id
         self.run = run
