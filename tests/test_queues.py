@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextvars
+import gc
 import pickle
 import queue
 import threading
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -100,3 +103,17 @@ def test_a_failure_while_handling_leaves_the_worker_as_it_was() -> None:
         with pytest.raises(ValueError, match="bad job"):
             next(handle())
         assert current_run_id() is own.run_id
+
+
+def test_a_task_that_outlives_an_item_does_not_keep_it_alive() -> None:
+    class Item:
+        pass
+
+    item = Item()
+    seen = weakref.ref(item)
+    with carry(item):
+        late = contextvars.copy_context()
+    del item
+    gc.collect()
+    assert seen() is None
+    assert late.run(current_run_id) is None

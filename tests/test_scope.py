@@ -382,7 +382,7 @@ def test_a_chain_of_scopes_through_copied_contexts_does_not_grow() -> None:
         context = context.run(step)
     scope = context.run(current_scope)
     assert scope is not None
-    assert scope.token is None  # nothing behind it
+    assert scope._token is None  # nothing behind it
 
 
 def test_two_thousand_nested_scopes_are_left_in_one_go() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import functools
 import inspect
@@ -166,3 +167,19 @@ def test_recursion_makes_a_chain(registry: RunRegistry) -> None:
     with start_run("top") as top:
         assert down(50) == 50
     assert [node.record.depth for node in registry.tree(top.id)] == list(range(52))
+
+
+def test_entering_the_run_of_a_traced_call_again_does_not_end_it(registry: RunRegistry) -> None:
+    @traced
+    def work() -> None:
+        run = current_run()
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(run)
+            stack.enter_context(run)
+            assert current_run() is run
+        assert current_run() is run
+        run.step("still here")
+
+    work()
+    (record,) = registry.find(name="work")
+    assert [event.type for event in registry.events(record.id)] == ["run.started", "run.step", "run.ended"]

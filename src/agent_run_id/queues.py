@@ -27,21 +27,24 @@ class Carried(ScopeOwner, Generic[T]):
 
     Attributes:
         item: What was sent.
-        run_id: The run it was sent in; None for none.
     """
 
-    __slots__ = ("item", "run_id")
+    __slots__ = ("item",)
 
     item: T
-    run_id: RunId | None
 
     def __init__(self, item: T, run_id: RunId | None) -> None:
-        super().__init__()
+        super().__init__(run_id)
         self.item = item
-        self.run_id = run_id
+        self.begin()  # not to be the scope itself: a task that outlives it would keep the item alive
+
+    @property
+    def run_id(self) -> RunId | None:
+        """The run the item was sent in; None for none."""
+        return self._run_id
 
     def __enter__(self) -> T:
-        self._enter(self.run_id)
+        self._enter()
         return self.item
 
     def __exit__(
@@ -50,7 +53,7 @@ class Carried(ScopeOwner, Generic[T]):
         self._leave()
 
     async def __aenter__(self) -> T:
-        self._enter(self.run_id)
+        self._enter()
         return self.item
 
     async def __aexit__(

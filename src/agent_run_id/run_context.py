@@ -29,11 +29,7 @@ class RunContext(ScopeOwner):
         run_id: The id that `current_run_id` returns inside; None means "no run here".
     """
 
-    __slots__ = ("_run_id",)
-
-    def __init__(self, run_id: RunId | None) -> None:
-        super().__init__()
-        self._run_id = run_id
+    __slots__ = ()
 
     @property
     def run_id(self) -> RunId | None:
@@ -41,7 +37,7 @@ class RunContext(ScopeOwner):
         return self._run_id
 
     def __enter__(self) -> Self:
-        self._enter(self._run_id)
+        self._enter()
         return self
 
     def __exit__(
@@ -50,7 +46,7 @@ class RunContext(ScopeOwner):
         self._leave()
 
     async def __aenter__(self) -> Self:
-        self._enter(self._run_id)
+        self._enter()
         return self
 
     async def __aexit__(

@@ -26,7 +26,7 @@ from agent_run_id.events import (
 from agent_run_id.ids import RunId, random_id
 from agent_run_id.journal import current_journal
 from agent_run_id.outcomes import ENDINGS, describe_error, note_run, outcome_of
-from agent_run_id.scope import CURRENT, CurrentRun, Scope, ScopeOwner, current_run_id, current_scope
+from agent_run_id.scope import CURRENT, CurrentRun, ScopeOwner, current_run_id, current_scope
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -107,7 +107,7 @@ class Run(ScopeOwner):
         expected: Expected = (),
         began: int | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(run_id)
         self.id = run_id
         self.name = name
         self._journal = journal or current_journal()
@@ -274,14 +274,10 @@ class Run(ScopeOwner):
             none = _NO_OUTPUT if explicit_none else ""
             journal.append(kind, self.id.token, encode_fixed(fixed) + encode_fields(fields) + none)
 
-    def begin(self) -> Scope:
-        """The scope of this run."""
-        return Scope(*self._entered)
-
     @property
-    def _entered(self) -> tuple[RunId | None, Run | None]:
-        """What a scope of this run makes current."""
-        return (self.id, self)
+    def run(self) -> Run:
+        """This run: what code in a scope of it gets from `current_run`."""
+        return self
 
     def finish(self, error: BaseException | None) -> None:
         """End the run by what left it."""
@@ -290,25 +286,25 @@ class Run(ScopeOwner):
         self._end(None, UNSET, error)
 
     def __enter__(self) -> Self:
-        self._enter(*self._entered)
+        self._enter()
         return self
 
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._leave()
-        if not self._open:
+        if not self._is_open:
             self.finish(exc)
 
     async def __aenter__(self) -> Self:
-        self._enter(*self._entered)
+        self._enter()
         return self
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._leave()
-        if not self._open:
+        if not self._is_open:
             self.finish(exc)
 
 
@@ -325,7 +321,7 @@ class NoRun(Run):
     name: str | None
 
     def __init__(self) -> None:
-        ScopeOwner.__init__(self)
+        ScopeOwner.__init__(self, None)
         self.name = None
         self.ignored = 0
         self._ended = []
@@ -338,10 +334,6 @@ class NoRun(Run):
 
     def __repr__(self) -> str:
         return "<NoRun>"
-
-    @property
-    def _entered(self) -> tuple[RunId | None, Run | None]:
-        return (None, None)
 
     def finish(self, error: BaseException | None) -> None:
         """Nothing ends."""
@@ -364,9 +356,11 @@ def current_run() -> Run:
     Where only the id is known, as beyond a carrier, the result records under that id.
     """
     scope = current_scope()
-    if scope is None or scope.run_id is None:
-        return _no_run
-    return scope.run if isinstance(scope.run, Run) else Run(scope.run_id)
+    run = None if scope is None else scope.run
+    if isinstance(run, Run):
+        return run
+    run_id = current_run_id()
+    return _no_run if run_id is None else Run(run_id)
 
 
 def start_run(

@@ -14,6 +14,7 @@ How a scope is left, and why not simply with `reset` in a `finally`
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Final
 
@@ -53,49 +54,27 @@ CURRENT: Final = CurrentRun()
 
 
 class Scope:
-    """One entry into a run: the value of the context variable.
+    """One entry into a run: the value of the context variable."""
 
-    Attributes:
-        run_id: The run in force, or None for "no run here".
-        run: The live `Run` that opened the scope, when there is one in this process; a carrier brings only the id.
-    """
+    __slots__ = ("_left", "_run_id", "_token")
 
-    __slots__ = ("left", "run", "run_id", "token")
+    _run_id: RunId | None
+    _token: Token[Scope | None] | None  # None until it is entered, and again once it is taken away
+    _left: bool
 
-    run_id: RunId | None
-    run: object
-    token: Token[Scope | None] | None
-    left: bool
+    # Of those that have an owner: where it was entered.
+    _frame: int = 0
+    _in_generator: bool = False
 
-    owner: ScopeOwner | None = None
-    frame: int = 0
-    in_generator: bool = False
+    def __init__(self, run_id: RunId | None) -> None:
+        self._run_id = run_id
+        self._token = None
+        self._left = False
 
-    def __init__(self, run_id: RunId | None, run: object = None) -> None:
-        self.run_id = run_id
-        self.run = run
-        self.token = None
-        self.left = False
-
-
-class OwnedScope(Scope):
-    """A scope that is left in the frame it was entered in, by whoever entered it there."""
-
-    __slots__ = ("frame", "in_generator", "owner")
-
-    token: Token[Scope | None] | None
-    owner: ScopeOwner | None
-    frame: int
-    in_generator: bool
-
-    def __init__(self, run_id: RunId | None, run: object = None) -> None:
-        self.run_id = run_id
-        self.run = run
-        self.token = None
-        self.left = False
-        self.owner = None
-        self.frame = 0
-        self.in_generator = False
+    @property
+    def run(self) -> object:
+        """The live `Run` that opened the scope, when there is one in this process; a carrier brings only the id."""
+        return None
 
 
 _current: Final[ContextVar[Scope | None]] = ContextVar("agent_run_id", default=None)
@@ -109,16 +88,16 @@ def current_run_id() -> RunId | None:
     scope = _get()
     if scope is None:
         return None
-    if scope.left:
+    if scope._left:
         scope = _settle(scope)
-        return None if scope is None else scope.run_id
-    return scope.run_id
+        return None if scope is None else scope._run_id
+    return scope._run_id
 
 
 def current_scope() -> Scope | None:
     """The scope in force here, or None."""
     scope = _get()
-    if scope is not None and scope.left:
+    if scope is not None and scope._left:
         return _settle(scope)
     return scope
 
@@ -132,7 +111,7 @@ def enter_outermost(run_id: RunId) -> Scope:
 
 def enter(scope: Scope) -> Scope:
     """Make `scope` the one in force, until whoever entered it gives it to `leave`."""
-    scope.token = _set(scope)
+    scope._token = _set(scope)
     return scope
 
 
@@ -149,8 +128,8 @@ def swap(scope: Scope | None) -> Scope | None:
 
 def _settle(scope: Scope | None) -> Scope | None:
     """Take away the scopes that were left elsewhere, as far as they were entered in this context."""
-    while scope is not None and scope.left:
-        token = scope.token
+    while scope is not None and scope._left:
+        token = scope._token
         if token is None:
             break  # taken away where it was entered; this is a copy
         try:
@@ -158,76 +137,116 @@ def _settle(scope: Scope | None) -> Scope | None:
         except ValueError:
             break  # entered in another context, of which this is a copy
         except RuntimeError:  # the token was used meanwhile
-            scope.token = None
+            scope._token = None
             break
-        scope.token = None
+        scope._token = None
         scope = _get()
     return scope
 
 
 def _previous(scope: Scope) -> Scope | None:
     """The scope that `scope` was entered in; None when it was left, so that nothing keeps a chain of them alive."""
-    token = scope.token
+    token = scope._token
     if token is None:
         return None
     old = token.old_value
     return None if old is Token.MISSING else old
 
 
-class ScopeOwner:
+class ScopeOwner(Scope):
     """What opens scopes: any number at once, nested, and from any threads and tasks.
 
+    Nearly always it opens one, so it is itself the scope of its first entry; further entries have scopes of their own.
     Leaving never raises. It looks for the scope that this frame entered, since a `with` block ends in the frame it
     began in, whichever thread or task runs it by then.
     """
 
-    __slots__ = ("_open",)
+    __slots__ = ("_entries", "_frame", "_in_generator", "_unused")
 
-    def __init__(self) -> None:
-        self._open: dict[int, Scope] = {}
+    def __init__(self, run_id: RunId | None) -> None:
+        self._run_id = run_id
+        self._token = None
+        self._left = False
+        self._frame = 0
+        self._in_generator = False
+        self._entries: list[_Entry] = []
+        self._unused = True
 
-    def _enter(self, run_id: RunId | None, run: object = None) -> None:
-        frame = sys._getframe(2)  # noqa: SLF001 - as `inspect`, which is slow to import, does
-        scope = OwnedScope(run_id, run)
-        scope.owner = self
-        scope.frame = id(frame)
+    def begin(self) -> ScopeOwner | _Entry:
+        """A scope for one entry, to be entered and left by whoever asks for it."""
+        try:
+            del self._unused  # atomic: of two threads one finds it gone
+        except AttributeError:
+            return _Entry(self)
+        return self
+
+    def _enter(self) -> None:
+        frame = sys._getframe(2)  # as `inspect`, which is slow to import, does
+        scope = self.begin()
+        if isinstance(scope, _Entry):
+            self._entries.append(scope)
+        scope._frame = id(frame)
         if frame.f_code.co_flags & _IN_GENERATOR:
-            scope.in_generator = True
+            scope._in_generator = True
             warn_of_yield(frame)
-        self._open[id(scope)] = scope
-        scope.token = _set(scope)
+        scope._token = _set(scope)
 
-    def _leave(self, caller: int = 2) -> None:
-        frame = id(sys._getframe(caller))  # noqa: SLF001
-        scope = _get()
-        if scope is None or scope.owner is not self or scope.frame != frame:
-            scope = self._entered_by(frame)
-            if scope is None:
-                return  # left more often than entered
-        self._open.pop(id(scope), None)
-        leave(scope)
+    def _leave(self) -> None:
+        scope: Scope | None = self
+        if _get() is not self or self._entries:
+            scope = self._entered_by(id(sys._getframe(2)))
+        if scope is not None:  # else it is left more often than entered
+            leave(scope)
 
     def _entered_by(self, frame: int) -> Scope | None:
         """The innermost open scope of this frame; else of this context (an `ExitStack` enters in frames of its own)."""
-        open_scopes = list(self._open.values())
-        for scope in reversed(open_scopes):
-            if scope.frame == frame:
-                return scope
+        entries = list(self._entries)
+        candidates: list[Scope] = [self, *entries] if self._is_open_itself() else [*entries]
+        scope = next((scope for scope in reversed(candidates) if scope._frame == frame), None)
         above = _get()
-        while above is not None:
-            if above.owner is self and id(above) in self._open:
-                return above
+        while scope is None and above is not None:
+            if above in candidates:
+                scope = above
             above = _previous(above)
-        return open_scopes[-1] if open_scopes else None
+        if scope is None and candidates:
+            scope = candidates[-1]
+        if isinstance(scope, _Entry):
+            with suppress(ValueError):  # another thread was first
+                self._entries.remove(scope)
+        return scope
+
+    def _is_open_itself(self) -> bool:
+        return self._token is not None and not self._left
+
+    @property
+    def _is_open(self) -> bool:
+        """Whether it was entered more often than left."""
+        return self._is_open_itself() or bool(self._entries)
+
+
+class _Entry(Scope):
+    """The scope of an owner that is entered again."""
+
+    __slots__ = ("_frame", "_in_generator", "_owner")
+
+    def __init__(self, owner: ScopeOwner) -> None:
+        super().__init__(owner._run_id)
+        self._frame = 0
+        self._in_generator = False
+        self._owner = owner
+
+    @property
+    def run(self) -> object:
+        return self._owner.run
 
 
 def leave(scope: Scope) -> None:
-    token = scope.token
+    token = scope._token
     if token is None:
         return
     above = top = _get()
     # A generator suspended inside a bare `with` leaves its scope above ours; ours ends, so it goes too.
-    while above is not None and above is not scope and above.in_generator:
+    while above is not None and above is not scope and above._in_generator:
         above = _previous(above)
     if above is scope:
         try:
@@ -239,6 +258,6 @@ def leave(scope: Scope) -> None:
             pass
         else:
             # Cuts the chain: a task that outlives this scope keeps the scope, and only the scope, alive.
-            scope.token = None
+            scope._token = None
             return
-    scope.left = True
+    scope._left = True
