@@ -170,7 +170,7 @@ def test_recursion_makes_a_chain(registry: RunRegistry) -> None:
 
 
 def test_entering_the_run_of_a_traced_call_again_does_not_end_it(registry: RunRegistry) -> None:
-    @traced
+    @traced(name="work")
     def work() -> None:
         run = current_run()
         with contextlib.ExitStack() as stack:

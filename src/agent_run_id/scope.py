@@ -225,19 +225,19 @@ class ScopeOwner(Scope):
 
 
 class _Entry(Scope):
-    """The scope of an owner that is entered again."""
+    """The scope of an owner that is entered again. It does not know the owner, which may hold things of the user's."""
 
-    __slots__ = ("_frame", "_in_generator", "_owner")
+    __slots__ = ("_frame", "_in_generator", "_run")
 
     def __init__(self, owner: ScopeOwner) -> None:
         super().__init__(owner._run_id)
         self._frame = 0
         self._in_generator = False
-        self._owner = owner
+        self._run = owner.run
 
     @property
     def run(self) -> object:
-        return self._owner.run
+        return self._run
 
 
 def leave(scope: Scope) -> None:
