@@ -1,0 +1,85 @@
+"""Ask `runid`: in a pipe, on a terminal, and without a process of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import io
+import os
+import pty
+import struct
+import subprocess
+import sys
+import termios
+import unicodedata
+
+from agent_run_id import child_env
+from agent_run_id.cli.app import run
+
+__all__ = ["Screen", "answer", "environment", "is_harmless", "runid", "runid_on_terminal"]
+
+
+def environment(**more: str) -> dict[str, str]:
+    """That of a child that records where this test does, with no wish about colour or buffers."""
+    unwanted = ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "TERM", "PYTHONUNBUFFERED")
+    return {name: value for name, value in child_env().items() if name not in unwanted} | more
+
+
+def runid(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+    """The real command, in a pipe."""
+    return subprocess.run(
+        [sys.executable, "-m", "agent_run_id.cli", *arguments],
+        env=environment(**more),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=60,
+        check=False,
+    )
+
+
+def runid_on_terminal(columns: int, *arguments: str, **more: str) -> str:
+    """The real command, on a terminal; what it wrote, with the line ends of a file."""
+    ours, its = pty.openpty()
+    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "agent_run_id.cli", *arguments],
+        env=environment(**{"TERM": "xterm-256color", **more}),
+        stdin=subprocess.DEVNULL,
+        stdout=its,
+        stderr=its,
+    )
+    os.close(its)
+    chunks = []
+    with contextlib.suppress(OSError):  # how Linux says that nobody has the other end any more
+        while chunk := os.read(ours, 65_536):
+            chunks.append(chunk)
+    os.close(ours)
+    process.wait(timeout=60)
+    return b"".join(chunks).decode().replace("\r\n", "\n")
+
+
+class Screen(io.StringIO):
+    """A file that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def answer(*arguments: str, file: io.StringIO | None = None, **more: str) -> str:
+    """What the command writes, without a process of its own."""
+    file = io.StringIO() if file is None else file
+    before, during = dict(os.environ), environment(**more)
+    try:
+        os.environ.clear()
+        os.environ.update(during)
+        with contextlib.redirect_stdout(file):
+            assert run(arguments) == 0
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+    return file.getvalue()
+
+
+def is_harmless(text: str) -> bool:
+    return all(char == "\n" or unicodedata.category(char) not in ("Cc", "Cf", "Cs", "Zl", "Zp") for char in text)
