@@ -1,12 +1,9 @@
-"""The index: whatever the order, the copies and the readers, it holds every event once."""
+"""The index: whatever is read, and in whatever order, it holds every event once."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
-import sqlite3
-import stat
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,23 +12,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent_run_id import RunId, RunRegistry, StoreError
+from agent_run_id import RunId, RunRegistry
 from agent_run_id import index as index_room
-from agent_run_id.index import INDEX_VERSION, Index
 from agent_run_id.reading import state_of
+from tests.journal_programs.indexes import NAME, SEEN, index_of, started
 from tests.journal_programs.journals import encode, event, held, journals_of, write_journal
-from tests.journal_programs.programs import FORKS_WITH_THREADS, Program, run_program
+from tests.journal_programs.programs import Program
 from tests.journal_programs.worlds import Part, World, everything, worlds
 from tests.strategies import json_values
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from agent_run_id.reading import Header, State
-
-NAME = f"index-{INDEX_VERSION}.sqlite3"
-IS_ROOT = os.geteuid() == 0
-NOBODY = 54321
 
 # The laws ------------------------------------------------------------------------------------------------------------
 
@@ -134,7 +127,6 @@ JOURNAL_FIELDS = [
     "id", "process",
 ]  # fmt: skip
 KINDS = ["run.started", "run.updated", "run.ended", "run.decision", "run.decision.outcome", "run.usage", "run.step"]
-SEEN = RunId("11111111-1111-4111-8111-111111111111")
 ODD = RunId("33333333-3333-4333-8333-333333333333")
 GOOD = RunId("22222222-2222-4222-8222-222222222222")
 
@@ -162,10 +154,6 @@ def is_readable(lines: Sequence[Any], **header: Any) -> None:
 def test_whatever_the_events_hold_every_run_can_be_read(events: list[tuple[str, dict[str, Any]]]) -> None:
     """One run that is recorded oddly - by a later version, or by nobody we know - hides no other."""
     is_readable([event(seq, kind, SEEN, **fields) for seq, (kind, fields) in enumerate(events, 1)])
-
-
-def started(**fields: Any) -> dict[str, Any]:
-    return event(1, "run.started", SEEN, **fields)
 
 
 ODD_LINES: dict[str, list[Any]] = {
@@ -386,382 +374,3 @@ def test_only_the_first_end_counts(tmp_path: Path) -> None:
     write_journal(tmp_path, [started(name="run"), *ends])
     with RunRegistry(tmp_path) as registry:
         assert (registry.get(SEEN).status, registry.get(SEEN).refused_ends) == ("cancelled", 0)
-
-
-# Many readers ---------------------------------------------------------------------------------------------------------
-
-WRITER = """
-import sys
-from agent_run_id import start_run
-run = start_run("written")
-print(run.id.value, flush=True)
-for number in range(1500):
-    run.step(str(number))
-print("written", flush=True)
-sys.stdin.readline()
-"""
-
-READER = """
-import sys
-from agent_run_id import RunRegistry
-directory, again = sys.argv[1:]
-print("ready", flush=True)
-sys.stdin.readline()
-for number in range(8):
-    with RunRegistry(directory) as registry:
-        for _ in range(3):
-            [record] = registry.find()
-            events = registry.events(record.id)
-            assert [event.seq for event in events] == list(range(1, len(events) + 1))
-            registry.tree(record.id)
-print("read", flush=True)
-"""
-
-
-def test_readers_that_race_apply_every_event_once(tmp_path: Path) -> None:
-    """While it is written, and from an index that none of them finds made; and nothing is ever locked."""
-    with contextlib.ExitStack() as stack:
-        writer = stack.enter_context(Program(WRITER, directory=tmp_path))
-        readers = [stack.enter_context(Program(READER, str(tmp_path), "")) for _ in range(3)]
-        run = writer.hear()
-        for reader in readers:
-            reader.hear()
-        for reader in readers:
-            reader.tell()
-        for reader in readers:
-            assert reader.hear() == "read"
-            reader.finish()
-        assert writer.hear() == "written"
-        with RunRegistry(tmp_path) as registry:
-            assert [found.seq for found in registry.events(run)] == list(range(1, 1502))
-
-
-def test_an_index_that_disappears_while_it_is_used_is_made_again(tmp_path: Path) -> None:
-    """It may be deleted at any time, by anybody."""
-    with contextlib.ExitStack() as stack:
-        writer = stack.enter_context(Program(WRITER, directory=tmp_path))
-        readers = [stack.enter_context(Program(READER, str(tmp_path), "")) for _ in range(2)]
-        run = writer.hear()
-        for reader in readers:
-            reader.hear()
-            reader.tell()
-        for _ in range(20):
-            for path in tmp_path.glob("index*"):
-                path.unlink(missing_ok=True)
-            with RunRegistry(tmp_path) as registry:
-                assert registry.get(run).status == "running"
-        for reader in readers:
-            assert reader.hear() == "read"
-            reader.finish()
-        assert writer.hear() == "written"
-        with RunRegistry(tmp_path) as registry:
-            assert [found.seq for found in registry.events(run)] == list(range(1, 1502))
-
-
-# An index that is damaged ---------------------------------------------------------------------------------------------
-
-
-def some_runs(directory: Path, count: int = 300) -> None:
-    """Enough for an index of many pages, by a process that has died."""
-    ids = [RunId(f"{number:08x}-0000-4000-8000-000000000000") for number in range(1, count + 1)]
-    write_journal(directory, [event(seq, "run.started", run, name="x" * 50) for seq, run in enumerate(ids, 1)])
-
-
-def names_of(registry: RunRegistry) -> list[str | None]:
-    return [record.name for record in registry.find(limit=None)]
-
-
-def index_of(directory: Path) -> Path:
-    return directory / NAME
-
-
-DAMAGES: dict[str, Callable[[Path], object]] = {
-    "deleted": lambda path: path.unlink(),
-    "emptied": lambda path: path.write_bytes(b""),
-    "garbage": lambda path: path.write_bytes(b"garbage" * 1000),
-    "cut in half": lambda path: os.truncate(path, path.stat().st_size // 2),
-    "cut by a page": lambda path: os.truncate(path, path.stat().st_size - 4096),
-    "a directory of tables of another": lambda path: _another_database(path),
-    "all but the first page zero": lambda path: _zero(path, 4096),
-    "the second half zero": lambda path: _zero(path, path.stat().st_size // 2),
-    "all but the header zero": lambda path: _zero(path, 100),
-}
-
-
-def _zero(path: Path, start: int) -> None:
-    data = path.read_bytes()
-    path.write_bytes(data[:start] + bytes(len(data) - start))
-
-
-def _another_database(path: Path) -> None:
-    path.unlink()
-    with contextlib.closing(sqlite3.connect(path)) as connection:
-        connection.executescript("CREATE TABLE runs (a, b); CREATE TABLE events (c);")
-
-
-@pytest.mark.parametrize("damage", list(DAMAGES))
-def test_an_index_that_is_damaged_is_made_anew(damage: str, tmp_path: Path) -> None:
-    some_runs(tmp_path)
-    with RunRegistry(tmp_path) as registry:
-        assert len(names_of(registry)) == 300
-    DAMAGES[damage](index_of(tmp_path))
-    with RunRegistry(tmp_path) as registry:
-        assert names_of(registry) == ["x" * 50] * 300
-        assert len(registry.events(RunId("00000001-0000-4000-8000-000000000000"))) == 1
-
-
-def test_an_index_with_any_page_damaged_is_made_anew(tmp_path: Path) -> None:
-    """Also where bringing it up to date does not meet the page, and only answering does."""
-    some_runs(tmp_path)
-    with RunRegistry(tmp_path) as registry:
-        assert len(names_of(registry)) == 300
-    good = index_of(tmp_path).read_bytes()
-    for page in range(1, len(good) // 4096):
-        index_of(tmp_path).write_bytes(good[: page * 4096] + b"\xa5" * 4096 + good[(page + 1) * 4096 :])
-        with RunRegistry(tmp_path) as registry:
-            assert names_of(registry) == ["x" * 50] * 300
-            assert len(registry.events(RunId("0000000a-0000-4000-8000-000000000000"))) == 1
-            assert len(registry.children(RunId("0000000b-0000-4000-8000-000000000000"))) == 0
-
-
-@pytest.mark.parametrize("damage", ["deleted", "emptied", "garbage"])
-def test_an_index_that_is_damaged_while_it_is_open_does_not_stop_its_reader(damage: str, tmp_path: Path) -> None:
-    some_runs(tmp_path)
-    with RunRegistry(tmp_path) as registry:
-        assert len(names_of(registry)) == 300
-        DAMAGES[damage](index_of(tmp_path))
-        write_journal(tmp_path, [event(1, "run.started", SEEN, name="new")], name="two", process="b" * 32)
-        assert len(names_of(registry)) == 301
-    with RunRegistry(tmp_path) as registry:
-        assert len(names_of(registry)) == 301
-
-
-# Where it is ----------------------------------------------------------------------------------------------------------
-
-
-def test_only_its_user_can_read_the_index(tmp_path: Path) -> None:
-    """Also where the directory was made by the user, open to all, and whatever the mask."""
-    some_runs(tmp_path)
-    tmp_path.chmod(0o755)
-    program = """
-import os, sys
-os.umask(0o022)
-from agent_run_id import RunRegistry
-registry = RunRegistry(sys.argv[1])
-registry.find()
-for entry in os.scandir(sys.argv[1]):
-    if entry.is_file():
-        print(entry.name, oct(entry.stat().st_mode & 0o777))
-"""
-    found = dict(line.split() for line in run_program(program, str(tmp_path)).splitlines())
-    assert f"{NAME}-wal" in found
-    assert set(found.values()) == {"0o600"}
-
-
-READ_ONLY = """
-import os, sys
-from agent_run_id import RunRegistry
-directory, user = sys.argv[1], int(sys.argv[2])
-with RunRegistry("/nowhere") as registry:  # what is imported late is imported before the user changes
-    registry.find()
-if user >= 0:
-    os.setuid(user)
-with RunRegistry(directory) as registry:
-    print(len(registry.find()), registry._index.path)
-    print(len(registry.find()), os.listdir(directory))
-"""
-
-
-@pytest.mark.parametrize("cache", ["cache", "unwritable"])
-def test_a_directory_that_cannot_be_written_is_read_through_the_cache(cache: str) -> None:
-    """And where that cannot be written either, without one."""
-    with tempfile.TemporaryDirectory() as temporary:
-        place = Path(temporary)
-        place.chmod(0o755)
-        some_runs(place / "runs", 5)
-        (place / "cache").mkdir()
-        (place / "unwritable").mkdir(mode=0o500)
-        if IS_ROOT:
-            for each in place.rglob("*"):
-                os.chown(each, NOBODY, -1)
-        (place / "runs").chmod(0o500)
-        env = {"XDG_CACHE_HOME": str(place / cache), "HOME": str(place)}
-        said = run_program(READ_ONLY, str(place / "runs"), str(NOBODY if IS_ROOT else -1), env=env)
-        count, where = said.splitlines()[0].split()
-        path = Path(where)
-        assert count == "5"
-        assert said.splitlines()[1] == "5 ['journal']"
-        assert path.is_relative_to(place / cache)
-        if cache == "cache":
-            assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
-            assert stat.S_IMODE(path.stat().st_mode) == 0o600
-
-
-def test_a_directory_that_cannot_be_read_says_so() -> None:
-    program = """
-import os, sys
-from agent_run_id import RunRegistry, StoreError
-directory, user = sys.argv[1], int(sys.argv[2])
-with RunRegistry("/nowhere") as registry:
-    registry.find()
-if user >= 0:
-    os.setuid(user)
-try:
-    RunRegistry(directory).find()
-except StoreError as error:
-    print(error)
-"""
-    with tempfile.TemporaryDirectory() as temporary:
-        place = Path(temporary)
-        place.chmod(0o755)
-        some_runs(place / "runs", 1)
-        (place / "runs" / "journal").chmod(0)
-        said = run_program(program, str(place / "runs"), str(NOBODY if IS_ROOT else -1), env={"HOME": temporary})
-        assert "cannot be read: Permission denied" in said
-        (place / "runs" / "journal").chmod(0o700)
-
-
-@pytest.mark.parametrize("place", ["empty", "missing", "file"])
-def test_a_directory_without_journals_holds_no_runs(place: str, tmp_path: Path) -> None:
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "file").touch()
-    with RunRegistry(tmp_path / place) as registry:
-        if place == "file":
-            with pytest.raises(StoreError):
-                registry.find()
-            return
-        assert registry.find() == []
-        with pytest.raises(LookupError):
-            registry.get("@last")
-        assert (tmp_path / place).exists() == (place == "empty")
-        some_runs(tmp_path / place, 3)
-        assert len(registry.find()) == 3
-
-
-# Threads and forks ----------------------------------------------------------------------------------------------------
-
-
-def test_a_child_that_is_forked_while_a_thread_reads_can_read(tmp_path: Path) -> None:
-    """What the thread holds, it holds in the parent alone: in the child nobody would let go of it."""
-    program = """
-import fcntl, os, signal, sys, threading
-from agent_run_id import RunRegistry
-directory = sys.argv[1]
-registry = RunRegistry(directory)
-waiting, flock = threading.Event(), fcntl.flock
-def told(fd, operation):
-    if threading.current_thread() is not threading.main_thread():
-        waiting.set()
-    return flock(fd, operation)
-fcntl.flock = told
-with open(f"{registry._index.path}.lock", "a") as lock:
-    flock(lock, fcntl.LOCK_EX)
-    thread = threading.Thread(target=registry.find)
-    thread.start()
-    waiting.wait()  # from here on it waits to open the index
-    pid = os.fork()
-    if pid == 0:
-        signal.alarm(5)
-        lock.close()
-        print(len(registry.find()), flush=True)
-        os._exit(0)
-thread.join()
-code = os.waitpid(pid, 0)[1]
-print(code, len(registry.find()))
-"""
-    some_runs(tmp_path, 5)
-    with RunRegistry(tmp_path) as registry:
-        registry.find()
-    assert run_program(program, str(tmp_path), options=FORKS_WITH_THREADS).split() == ["5", "0", "5"]
-
-
-@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="looks at the descriptors in /proc")
-def test_a_forked_child_leaves_the_connection_of_its_parent_alone(tmp_path: Path) -> None:
-    """Even to close it is a use; and what is not closed is not complained of."""
-    program = """
-import gc, os, sys
-from agent_run_id import RunRegistry
-def descriptors():
-    found = [os.path.join("/proc/self/fd", name) for name in os.listdir("/proc/self/fd")]
-    return len([path for path in found if os.path.islink(path) and ".sqlite3" in os.readlink(path)])
-registry = RunRegistry(sys.argv[1])
-registry.find()
-inherited = descriptors()
-if os.fork() == 0:
-    print(len(registry.find()))
-    gc.collect()
-    print(inherited > 0, descriptors() >= inherited + 2)  # and those of the child, which share one
-    registry.close()
-    gc.collect()
-    print(descriptors() >= inherited, flush=True)
-    os._exit(0)
-os.wait()
-print(len(registry.find()))
-"""
-    some_runs(tmp_path, 5)
-    with Program(program, str(tmp_path)) as running:
-        assert running.finish().split() == ["5", "True", "True", "True", "5"]
-        assert "unclosed database" not in running.complaints()
-
-
-def test_an_index_is_used_by_many_threads_at_once(tmp_path: Path) -> None:
-    program = """
-import sys, threading
-from agent_run_id import RunRegistry, start_run
-with RunRegistry() as registry:
-    found, problems = [], []
-    def work(number):
-        try:
-            for _ in range(10):
-                with start_run(str(number)) as run:
-                    assert registry.get(run.id).status == "running"
-                found.append(registry.get(run.id).status)
-        except BaseException as problem:
-            problems.append(repr(problem))
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    print(problems, found.count("succeeded"), len(registry.find(limit=None)))
-"""
-    assert run_program(program, directory=tmp_path).split() == ["[]", "80", "80"]
-
-
-def test_an_index_that_was_closed_opens_again(tmp_path: Path) -> None:
-    some_runs(tmp_path, 2)
-    index = Index(str(tmp_path))
-    for _ in range(2):
-        index.update()
-        assert index.read("SELECT count(*) AS n FROM runs")[0]["n"] == 2
-        index.close()
-        index.close()
-
-
-def test_a_journal_that_another_process_removes_meanwhile_is_passed_over(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Retention does, at any moment."""
-    some_runs(tmp_path, 2)
-    gone = write_journal(tmp_path, [started(name="gone")], name="zzz", process="b" * 32)
-
-    def removed_first(path: str, header: Header) -> State:
-        gone.unlink(missing_ok=True)
-        return state_of(path, header)
-
-    monkeypatch.setattr(index_room, "state_of", removed_first)
-    with RunRegistry(tmp_path) as registry:
-        assert len(registry.find()) == 2
-
-
-def test_an_index_laid_out_otherwise_is_made_anew(tmp_path: Path) -> None:
-    some_runs(tmp_path, 3)
-    with RunRegistry(tmp_path) as registry:
-        assert len(registry.find()) == 3
-        path = registry._index.path
-    with contextlib.closing(sqlite3.connect(path)) as database:
-        database.execute("DROP TABLE runs")
-        database.execute("CREATE TABLE runs (something_else TEXT)")
-        database.execute("PRAGMA user_version = 7")
-    with RunRegistry(tmp_path) as registry:
-        assert len(registry.find()) == 3

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Self
 
+IS_ROOT = os.geteuid() == 0
+NOBODY = 54321
+"""A user id that no machine has."""
+
 OURS = ("AGENT_RUN_ID", "AGENT_RUN_DIR", "TRACEPARENT", "TRACESTATE")
 # Python 3.12 and later warn when a process with threads forks, which some programs do on purpose.
 FORKS_WITH_THREADS = ("-W", "ignore:This process:DeprecationWarning")
