@@ -16,6 +16,7 @@ SEEN = RunId("11111111-1111-4111-8111-111111111111")
 
 
 def started(**fields: Any) -> dict[str, Any]:
+    """The start of the run `SEEN`, the first event of its process."""
     return event(1, "run.started", SEEN, **fields)
 
 

@@ -11,18 +11,25 @@ from typing import TYPE_CHECKING, Any
 from agent_run_id.hosts import describe_process
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Mapping
+    from collections.abc import Generator, Iterable, Mapping, Sequence
 
     from agent_run_id import RunId
 
     Line = Mapping[str, Any] | bytes
 
+T0 = 1_700_000_000_000_000
+"""When what is made by hand happens, in microseconds."""
 PROCESS = "0123456789abcdef0123456789abcdef"
 
 
-def event(seq: int, kind: str, run_id: RunId, /, *, time: int = 1_700_000_000_000_000, **fields: Any) -> dict[str, Any]:
+def event(seq: int, kind: str, run_id: RunId, /, *, time: int = T0, **fields: Any) -> dict[str, Any]:
     """One event; its time is in microseconds."""
     return {"v": 1, "type": kind, "run": run_id.token, "time": time, "seq": seq, **fields}
+
+
+def started(run_id: RunId, **fields: Any) -> dict[str, Any]:
+    """The start of a run, not numbered yet."""
+    return event(0, "run.started", run_id, **{"name": run_id.short(), **fields})
 
 
 def encode(line: Line) -> bytes:
@@ -40,7 +47,7 @@ def write_journal(
     first = {
         "v": 1,
         "type": "process.started",
-        "time": 1_700_000_000_000_000,
+        "time": T0,
         "process": process,
         "segment": 1,
         "locked": True,
@@ -50,6 +57,11 @@ def write_journal(
     }
     path.write_bytes(encode(first) + b"".join(map(encode, lines)))
     return path
+
+
+def crafted(directory: Path, lines: Sequence[dict[str, Any]], **header: Any) -> Path:
+    """Write the journal of a process that has died, its events numbered in their order."""
+    return write_journal(directory, [{**line, "seq": seq} for seq, line in enumerate(lines, 1)], **header)
 
 
 @contextlib.contextmanager

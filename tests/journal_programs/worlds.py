@@ -8,10 +8,8 @@ from typing import Any
 from hypothesis import strategies as st
 
 from agent_run_id import RunId, RunRegistry
-from tests.journal_programs.journals import encode, event
+from tests.journal_programs.journals import T0, encode, event
 from tests.strategies import json_values, uuid_texts
-
-START = 1_700_000_000_000_000
 
 
 @dataclass(frozen=True)
@@ -92,7 +90,7 @@ def worlds(draw: st.DrawFn) -> World:
             events.append((kind, RunId(run.value) if draw(st.booleans()) else run, draw(OTHERS[kind])))
         events = draw(st.permutations(events))
         lines = [
-            encode(event(seq, kind, run, time=START + draw(st.integers(0, 5)), **fields))
+            encode(event(seq, kind, run, time=T0 + draw(st.integers(0, 5)), **fields))
             for seq, (kind, run, fields) in enumerate(events, 1)
         ]
         alive = draw(st.booleans())
