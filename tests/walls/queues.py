@@ -1,0 +1,183 @@
+"""Queues as walls: an item meets a worker that is in a run already, and in the wrong one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import multiprocessing
+import queue
+import threading
+from concurrent.futures import Future
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+import agent_run_id as ari
+from tests.walls.wall import Cross, Opener, Wall, Work
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+
+def _plainly(item: Any) -> contextlib.AbstractContextManager[Any]:
+    return contextlib.nullcontext(item)
+
+
+def _thread_queue(send: Callable[[Any], Any], take: Callable[[Any], Any]) -> Opener:
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[Cross]:
+        items: queue.Queue[Any] = queue.Queue()
+
+        def worker() -> None:
+            with ari.RunContext(_born):
+                while (item := items.get()) is not None:
+                    with take(item) as (work, reply):
+                        reply.set_result(work())
+                    del item, work, reply
+
+        thread = threading.Thread(target=worker)
+        _born = ari.current_run_id()
+        thread.start()
+
+        async def crossing(work: Work) -> Any:
+            reply: Future[Any] = Future()
+            items.put(send((work, reply)))
+            return reply.result()
+
+        try:
+            yield crossing
+        finally:
+            items.put(None)
+            thread.join()
+
+    return opened
+
+
+def _task_queue(make: Callable[[], Any], send: Callable[[Any], Any], take: Callable[[Any], Any]) -> Opener:
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[Cross]:
+        put, get, close = make()
+
+        async def worker() -> None:
+            while (item := await get()) is not None:
+                with take(item) as (work, seen, done):
+                    seen.append(work())
+                    done.set()
+                del item, work, seen, done
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(worker)
+
+            async def crossing(work: Work) -> Any:
+                seen: list[Any] = []
+                done = anyio.Event()
+                await put(send((work, seen, done)))
+                await done.wait()
+                return seen[0]
+
+            yield crossing
+            await put(None)
+        close()
+
+    return opened
+
+
+def _asyncio_queue() -> Any:
+    items: asyncio.Queue[Any] = asyncio.Queue()
+    return items.put, items.get, lambda: None
+
+
+def _memory_stream() -> Any:
+    send, receive = anyio.create_memory_object_stream[Any](1)
+
+    def close() -> None:
+        send.close()
+        receive.close()
+
+    return send.send, receive.receive, close
+
+
+def _trio_channel() -> Any:
+    import trio
+
+    send, receive = trio.open_memory_channel[Any](1)
+
+    def close() -> None:
+        send.close()
+        receive.close()
+
+    return send.send, receive.receive, close
+
+
+def serve_queue(items: Any, results: Any, *, carried: bool) -> None:
+    """What a worker process does."""
+    while (item := items.get()) is not None:
+        if carried:
+            with item as work:
+                results.put(work())
+        else:
+            results.put(item())
+
+
+def _process_queue(*, carried: bool) -> Opener:
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[Cross]:
+        context = multiprocessing.get_context("fork")
+        items, results = context.SimpleQueue(), context.SimpleQueue()
+        worker = context.Process(target=serve_queue, args=(items, results), kwargs={"carried": carried})
+        worker.start()
+
+        async def crossing(work: Work) -> Any:
+            items.put(ari.carry(work) if carried else work)
+            return results.get()
+
+        try:
+            yield crossing
+        finally:
+            items.put(None)
+            worker.join()
+
+    return opened
+
+
+QUEUES = [
+    Wall(
+        "`queue.Queue` to a worker thread",
+        "wrong",
+        "`carry(item)`, and `with` what arrives",
+        _thread_queue(ari.carry, ari.received),
+        _thread_queue(lambda item: item, _plainly),
+    ),
+    Wall(
+        "`asyncio.Queue` to a worker task",
+        "wrong",
+        "`carry(item)`, and `with` what arrives",
+        _task_queue(_asyncio_queue, ari.carry, ari.received),
+        _task_queue(_asyncio_queue, lambda item: item, _plainly),
+        backends=("asyncio",),
+    ),
+    Wall(
+        "anyio memory streams",
+        "wrong",
+        "`carry(item)`, and `with` what arrives",
+        _task_queue(_memory_stream, ari.carry, ari.received),
+        _task_queue(_memory_stream, lambda item: item, _plainly),
+    ),
+    Wall(
+        "trio memory channels",
+        "wrong",
+        "`carry(item)`, and `with` what arrives",
+        _task_queue(_trio_channel, ari.carry, ari.received),
+        _task_queue(_trio_channel, lambda item: item, _plainly),
+        backends=("trio",),
+    ),
+    Wall(
+        "`multiprocessing` queues",
+        "wrong",
+        "`carry(item)`, and `with` what arrives",
+        _process_queue(carried=True),
+        _process_queue(carried=False),
+        in_process=False,
+    ),
+]
