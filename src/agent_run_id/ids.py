@@ -12,6 +12,7 @@ import os
 from typing import TYPE_CHECKING, Any, Final, NoReturn, final
 
 from agent_run_id.errors import InvalidRunIdError, InvalidTokenError, RunDepthError
+from agent_run_id.w3c import AS_FORM
 
 if TYPE_CHECKING:
     import uuid
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
     from pydantic_core import CoreSchema
 
-__all__ = ["MAX_DEPTH", "RunId", "depth_limit", "random_id", "set_depth_limit"]
+    from agent_run_id.w3c import Trace
+
+__all__ = ["MAX_DEPTH", "RunId", "depth_limit", "random_id", "random_span", "set_depth_limit"]
 
 MAX_DEPTH: Final = 65_535
 """The deepest a run can be, whatever the configured limit: five digits on the wire."""
@@ -28,6 +31,7 @@ MAX_DEPTH: Final = 65_535
 _NIL: Final = "00000000-0000-0000-0000-000000000000"
 _CANONICAL: Final = "0123456789abcdef-"
 _UUID: Final = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+_TOKEN_FORM: Final = b"hhhhhhhh-hhhh-hhhh-hhhh-hhhhhhhhhhhh." * 3
 
 _depth_limit = MAX_DEPTH
 
@@ -82,7 +86,28 @@ def random_id() -> str:
         return mine
 
 
-os.register_at_fork(after_in_child=_pool.clear)  # or parent and child would hand out the same ids
+_spans: list[str] = []
+_take_span = _spans.pop
+
+
+def random_span() -> str:
+    """8 random bytes as 16 hexadecimal digits, from the same source and by the same rules."""
+    try:
+        return _take_span()
+    except IndexError:
+        digits = os.urandom(8 * _POOL_SIZE).hex()
+        fresh = [digits[place : place + 16] for place in range(0, len(digits), 16)]
+        mine = fresh.pop()
+        _spans.extend(fresh)
+        return mine
+
+
+def _forget_pools() -> None:
+    _pool.clear()
+    _spans.clear()
+
+
+os.register_at_fork(after_in_child=_forget_pools)  # or parent and child would hand out the same ids
 
 
 # The value ------------------------------------------------------------------------------------------------------------
@@ -91,18 +116,20 @@ os.register_at_fork(after_in_child=_pool.clear)  # or parent and child would han
 class _Draft:
     """What a `RunId` is made of, before it is one: there its attributes cannot be set any more."""
 
-    __slots__ = ("__weakref__", "depth", "parent_id", "root_id", "value")
+    __slots__ = ("__weakref__", "depth", "parent_id", "root_id", "trace", "value")
 
     value: str
     parent_id: str | None
     root_id: str
     depth: int
+    trace: Trace | None
 
-    def __init__(self, value: str, parent_id: str | None, root_id: str, depth: int) -> None:
+    def __init__(self, value: str, parent_id: str | None, root_id: str, depth: int, trace: Trace | None) -> None:
         self.value = value
         self.parent_id = parent_id
         self.root_id = root_id
         self.depth = depth
+        self.trace = trace
 
 
 @final
@@ -117,6 +144,8 @@ class RunId(_Draft):
         parent_id: The canonical text of the parent's UUID, or None for a root.
         root_id: The canonical text of the UUID at the top of the tree; its own for a root.
         depth: How many runs are above this one; 0 for a root.
+        trace: What of somebody else's W3C trace the whole tree has to take along; None when the trace began with us.
+            It goes where the id goes in this program and in headers, not into the token.
     """
 
     __slots__ = ()
@@ -148,7 +177,11 @@ class RunId(_Draft):
                 f"run {parent.value} is at depth {parent.depth} and the limit is {_depth_limit}: agents probably start "
                 "each other without end; if the nesting is meant, raise it with configure(max_depth=…)"
             )
-        return _build(value, parent.value, parent.root_id, depth)
+        return _build(value, parent.value, parent.root_id, depth, parent.trace)
+
+    def in_trace(self, trace: Trace | None) -> RunId:
+        """The same id as part of somebody else's W3C trace, as are all that come below it."""
+        return _build(self.value, self.parent_id, self.root_id, self.depth, trace)
 
     @classmethod
     def from_string(cls, s: str | uuid.UUID) -> RunId:
@@ -170,13 +203,16 @@ class RunId(_Draft):
         """
         if not isinstance(text, str):
             raise InvalidTokenError(f"a token is a str, not {type(text).__name__}")
-        parts = text.split(".", 4) if len(text) <= 128 else []
-        if len(parts) == 1:
+        if len(text) == 36:
             return _build(_part(text, "id"), None, text, 0)
-        if len(parts) != 4:
-            raise InvalidTokenError(f"a token is '<id>' or '<id>.<parent>.<root>.<depth>', not {_shown(text)}")
-        value, parent, root = _part(parts[0], "id"), _part(parts[1], "parent"), _part(parts[2], "root")
-        depth = _depth(parts[3])
+        value, parent, root = text[:36], text[37:73], text[74:110]
+        if (
+            len(text) > 116
+            or text.encode("utf-8", "replace").translate(AS_FORM)[:111] != _TOKEN_FORM
+            or _NIL in (value, parent, root)
+        ):
+            _refuse_token(text)
+        depth = _depth(text[111:])
         if value in (parent, root):
             raise InvalidTokenError(f"the id of a child differs from its parent and its root: {_shown(text)}")
         if (depth == 1) != (parent == root):
@@ -224,8 +260,10 @@ class RunId(_Draft):
     def __deepcopy__(self, memo: dict[int, object]) -> RunId:
         return self
 
-    def __reduce__(self) -> tuple[Callable[[str], RunId], tuple[str]]:
-        return (RunId.from_token, (self.token,))
+    def __reduce__(self) -> tuple[Callable[..., RunId], tuple[object, ...]]:
+        if self.trace is None:
+            return (RunId.from_token, (self.token,))
+        return (RunId.in_trace, (RunId.from_token(self.token), self.trace))
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise AttributeError(f"a RunId is frozen: cannot set {name!r}")
@@ -254,9 +292,9 @@ class RunId(_Draft):
         }
 
 
-def _build(value: str, parent_id: str | None, root_id: str, depth: int) -> RunId:
+def _build(value: str, parent_id: str | None, root_id: str, depth: int, trace: Trace | None = None) -> RunId:
     # `RunId.__setattr__` refuses. To go around it through the slots costs twice as much as to change the class.
-    draft: Any = _Draft(value, parent_id, root_id, depth)
+    draft: Any = _Draft(value, parent_id, root_id, depth, trace)
     draft.__class__ = RunId
     run_id: RunId = draft
     return run_id
@@ -292,6 +330,16 @@ def _normalised(value: str | uuid.UUID) -> str:
     except ValueError:
         hint = "; RunId.from_token() reads an id with its lineage" if value.count(".") == 3 else ""
         raise InvalidRunIdError(f"a run id is the text of a UUID, not {_shown(value)}{hint}") from None
+
+
+def _refuse_token(text: str) -> NoReturn:
+    """Say which part of a text makes it no token."""
+    parts = text.split(".", 4) if len(text) <= 128 else []
+    if len(parts) == 4:
+        for part, name in zip(parts, ("id", "parent", "root"), strict=False):
+            _part(part, name)
+        _depth(parts[3])
+    raise InvalidTokenError(f"a token is '<id>' or '<id>.<parent>.<root>.<depth>', not {_shown(text)}")
 
 
 def _part(text: str, name: str) -> str:
