@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from agent_run_id.errors import ConfigurationError, StoreError
 from agent_run_id.ids import MAX_DEPTH, depth_limit, set_depth_limit
+from agent_run_id.signing import SigningKeys
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +27,7 @@ __all__ = [
     "configured_directory",
     "directory",
     "observe",
+    "signing_keys",
     "snapshot",
 ]
 
@@ -34,8 +36,8 @@ DEPTH_VARIABLE: Final = "AGENT_RUN_MAX_DEPTH"
 _OFF: Final = "off"
 
 
-Snapshot = tuple[str | None, int]
-"""The settings of a process: the configured directory and the limit of depth."""
+Snapshot = tuple[str | None, int, SigningKeys | None]
+"""The settings of a process: the configured directory, the limit of depth and the keys."""
 
 
 class Keep:
@@ -50,10 +52,16 @@ class Keep:
 KEEP: Final = Keep()
 
 _configured: str | None = None
+_signing_keys: SigningKeys | None = None
 _observers: list[Callable[[], None]] = []
 
 
-def configure(*, directory: str | os.PathLike[str] | Keep | None = KEEP, max_depth: int | Keep = KEEP) -> None:
+def configure(
+    *,
+    directory: str | os.PathLike[str] | Keep | None = KEEP,
+    max_depth: int | Keep = KEEP,
+    signing_keys: SigningKeys | Keep | None = KEEP,
+) -> None:
     """Change the settings of this process; what is not given stays as it is.
 
     Args:
@@ -61,19 +69,29 @@ def configure(*, directory: str | os.PathLike[str] | Keep | None = KEEP, max_dep
             ``"off"`` records nothing; None goes back to ``AGENT_RUN_DIR`` and the per-user default.
         max_depth: How deep runs may be nested, 1 to 65,535; beyond it `start_run` and `RunId.generate` raise
             `RunDepthError`. By default what ``AGENT_RUN_MAX_DEPTH`` says; `child_env` passes it on.
+        signing_keys: What carriers sign with and ask for; None for neither, which is the default.
 
     Raises:
         ConfigurationError: (a `ValueError`) a value cannot be used; nothing has been changed.
     """
-    global _configured
+    global _configured, _signing_keys
     if not isinstance(max_depth, Keep) and not _is_depth(max_depth):
         raise ConfigurationError(f"max_depth is a whole number from 1 to {MAX_DEPTH}, not {max_depth!r}")
+    if not isinstance(signing_keys, SigningKeys | Keep | None):
+        raise ConfigurationError(f"signing_keys is a SigningKeys or None, not a {type(signing_keys).__name__}")
     if not isinstance(directory, Keep):
         _configured = None if directory is None else _checked(directory)
         for observer in _observers:
             observer()
     if not isinstance(max_depth, Keep):
         set_depth_limit(max_depth)
+    if not isinstance(signing_keys, Keep):
+        _signing_keys = signing_keys
+
+
+def signing_keys() -> SigningKeys | None:
+    """What `configure(signing_keys=…)` said."""
+    return _signing_keys
 
 
 def _depth_from_environment() -> int:
@@ -108,15 +126,16 @@ def configured_directory() -> str | None:
 
 def snapshot() -> Snapshot:
     """What `configure` said in this process, for a child that this process starts; `adopt` reads it there."""
-    return (_configured, depth_limit())
+    return (_configured, depth_limit(), _signing_keys)
 
 
 def adopt(given: Snapshot) -> None:
     """Take over the settings of the process that started this one."""
-    directory, limit = given
+    directory, limit, keys = given
     if directory is not None and directory != _configured:
         configure(directory=directory)
     set_depth_limit(limit)
+    configure(signing_keys=keys)
 
 
 def directory() -> str | None:
