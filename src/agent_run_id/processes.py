@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from agent_run_id.carriers import environ
 from agent_run_id.ids import MAX_DEPTH, depth_limit
-from agent_run_id.scope import current_run_id, enter_outermost
+from agent_run_id.scope import enter_outermost
 from agent_run_id.settings import DEPTH_VARIABLE, DIRECTORY_VARIABLE, configured_directory
 
 if TYPE_CHECKING:
@@ -35,8 +35,7 @@ def child_env(base: Mapping[str, str] | None = None, /, **more: str) -> dict[str
     Returns:
         A new dict.
     """
-    env = dict(os.environ if base is None else base)
-    environ.inject(env, current_run_id())
+    env = environ.inject(base)
     directory, limit = configured_directory(), depth_limit()
     if directory is not None:
         env[DIRECTORY_VARIABLE] = directory
@@ -48,7 +47,7 @@ def child_env(base: Mapping[str, str] | None = None, /, **more: str) -> dict[str
 
 def join() -> RunId | None:
     """Make the run named by the environment, if any, the outermost scope of this context; called once, on import."""
-    run_id = environ.extract(os.environ)
+    run_id = environ.joinable(os.environ)
     if run_id is not None:
         enter_outermost(run_id)
         _joined.append(run_id)
