@@ -9,6 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
+from agent_run_id import carriers
 from agent_run_id.binding import bind, isolated
 from agent_run_id.errors import (
     AgentRunError,
@@ -21,15 +22,18 @@ from agent_run_id.errors import (
     StoreError,
 )
 from agent_run_id.ids import RunId
+from agent_run_id.inbound import Inbound
 from agent_run_id.processes import child_env, join
 from agent_run_id.queues import Carried, carry, received
 from agent_run_id.run_context import RunContext
 from agent_run_id.runs import ROOT, Decision, NoRun, Run, current_run, start_run
 from agent_run_id.scope import CURRENT, current_run_id
 from agent_run_id.settings import configure
+from agent_run_id.signing import SigningKeys
 from agent_run_id.tracing import traced
 
 if TYPE_CHECKING:
+    from agent_run_id.carriers.envelope import Envelope
     from agent_run_id.executors import BoundProcessPoolExecutor, BoundThreadPoolExecutor, wrap_executor
     from agent_run_id.logs import RunIdFilter, setup_logging
     from agent_run_id.multiprocess import BoundProcess
@@ -51,6 +55,8 @@ __all__ = [
     "Carried",
     "ConfigurationError",
     "Decision",
+    "Envelope",
+    "Inbound",
     "InvalidRunIdError",
     "InvalidTokenError",
     "NoRun",
@@ -63,9 +69,11 @@ __all__ = [
     "RunRecord",
     "RunRegistry",
     "RunScopeWarning",
+    "SigningKeys",
     "StoreError",
     "Tree",
     "bind",
+    "carriers",
     "carry",
     "child_env",
     "configure",
@@ -88,6 +96,7 @@ _LATER: Final = {
     "BoundThread": "agent_run_id.threads",
     "BoundThreadPoolExecutor": "agent_run_id.executors",
     "BoundTimer": "agent_run_id.threads",
+    "Envelope": "agent_run_id.carriers.envelope",
     "RunIdFilter": "agent_run_id.logs",
     "RunRecord": "agent_run_id.schema",
     "RunRegistry": "agent_run_id.registry",

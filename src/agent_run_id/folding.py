@@ -115,6 +115,8 @@ def _started(run: FoldedRun, event: StoredEvent) -> None:
     run.summary = _text(data.get("summary"))
     if "input" in data:
         run.details["input"] = data["input"]
+    if "refused_parent" in data:
+        run.details["refused_parent"] = _text(data["refused_parent"])
     if isinstance(data.get("attributes"), dict):
         run.details["attributes"] = data["attributes"]
     for name in ("tags", "links"):

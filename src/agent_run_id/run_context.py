@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from agent_run_id.calls import Call, wrap_calls
-from agent_run_id.scope import ScopeOwner
+from agent_run_id.inbound import Inbound
+from agent_run_id.scope import ScopeOwner, drop_outermost
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,10 +27,18 @@ class RunContext(ScopeOwner):
     One instance may be entered many times, nested, and from many threads and tasks at once. Leaving never raises.
 
     Args:
-        run_id: The id that `current_run_id` returns inside; None means "no run here".
+        run_id: The id that `current_run_id` returns inside; None means "no run here". What a carrier's `extract` found
+            is taken as it is: without a run in it there is none here, and a run that starts here is a root.
     """
 
     __slots__ = ()
+
+    def __init__(self, run_id: RunId | Inbound | None) -> None:
+        if isinstance(run_id, Inbound):
+            drop_outermost()
+            super().__init__(run_id.run_id, run_id)
+        else:
+            super().__init__(run_id)
 
     @property
     def run_id(self) -> RunId | None:

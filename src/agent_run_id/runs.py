@@ -24,9 +24,18 @@ from agent_run_id.events import (
     encode_fixed,
 )
 from agent_run_id.ids import RunId, random_id
+from agent_run_id.inbound import NOTHING, Inbound
 from agent_run_id.journal import current_journal
 from agent_run_id.outcomes import ENDINGS, describe_error, note_run, outcome_of
-from agent_run_id.scope import CURRENT, CurrentRun, ScopeOwner, current_run_id, current_scope
+from agent_run_id.scope import (
+    CURRENT,
+    CurrentRun,
+    ScopeOwner,
+    current_parent,
+    current_run_id,
+    current_scope,
+    drop_outermost,
+)
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -35,7 +44,19 @@ if TYPE_CHECKING:
     from agent_run_id.journal import Journal
     from agent_run_id.outcomes import Ending, Expected
 
-__all__ = ["ROOT", "UNSET", "Decision", "NoRun", "Root", "Run", "Unset", "current_run", "start_known_run", "start_run"]
+__all__ = [
+    "ROOT",
+    "UNSET",
+    "Decision",
+    "NoRun",
+    "Root",
+    "Run",
+    "Unset",
+    "current_run",
+    "run_id_under",
+    "start_known_run",
+    "start_run",
+]
 
 
 class Root:
@@ -367,7 +388,7 @@ def start_run(
     name: str,
     *,
     kind: str = "task",
-    parent: RunId | CurrentRun | Root = CURRENT,
+    parent: RunId | CurrentRun | Inbound | Root = CURRENT,
     input: Any = None,  # noqa: A002 - the field's word
     key: str | None = None,
     user_id: str | None = None,
@@ -383,7 +404,8 @@ def start_run(
     Args:
         name: What it is, for a person: the agent's or the tool's name.
         kind: `agent`, `tool`, `llm`, `task`, `workflow`, `batch`, `request`, `job`, `process`, or a word of your own.
-        parent: The run above it: the current one (`CURRENT`), a `RunId`, or `ROOT` for none.
+        parent: The run above it: the current one (`CURRENT`), a `RunId`, what a carrier's `extract` found, or `ROOT`
+            for none.
         input: What it was given.
         key: Names it within its parent, the same from one day's run to the next ("invoice-4711").
         user_id: Whose it is; runs below have the same unless they say otherwise.
@@ -398,8 +420,13 @@ def start_run(
         RunDepthError: the parent is as deep as `configure(max_depth=…)` allows.
         TypeError: `parent` is none of those things, or `expected` is no exception class.
     """
+    above = _parent_of(parent)
+    found = above if isinstance(above, Inbound) else NOTHING
+    linked = _listed(links)
+    if found.link is not None:
+        linked.append(found.link)
     return start_known_run(
-        RunId.generate(_parent_of(parent)),
+        run_id_under(above),
         name,
         expected=expected_exceptions(expected),
         kind=kind,
@@ -408,7 +435,8 @@ def start_run(
         session_id=session_id,
         summary=summary,
         tags=_listed(tags) or None,
-        links=_listed(links) or None,
+        links=linked or None,
+        refused_parent=found.refused,
         attributes=attributes,
         input=input,
     )
@@ -423,15 +451,33 @@ def start_known_run(
     return run
 
 
-def _parent_of(parent: RunId | CurrentRun | Root) -> RunId | None:
+def run_id_under(parent: RunId | Inbound | None) -> RunId:
+    """A new id under a run, or under what came in from outside; of a tree of its own where that is nothing.
+
+    Raises:
+        RunDepthError: the parent is as deep as `configure(max_depth=…)` allows.
+    """
+    if not isinstance(parent, Inbound):
+        return RunId.generate(parent)
+    run_id = RunId.generate(parent.run_id)
+    return run_id if parent.run_id is not None or parent.trace is None else run_id.in_trace(parent.trace)
+
+
+def _parent_of(parent: RunId | CurrentRun | Inbound | Root) -> RunId | Inbound | None:
     if isinstance(parent, CurrentRun):
-        return current_run_id()
+        return current_parent()
     if isinstance(parent, RunId):
+        return parent
+    if isinstance(parent, Inbound):
+        drop_outermost()
         return parent
     if isinstance(parent, Root):
         return None
     hint = "parent=run.id" if isinstance(parent, Run) else "parent=ROOT for none, or leave it out for the current run"
-    raise TypeError(f"the parent of a run is a RunId, CURRENT or ROOT, not {type(parent).__name__}; write {hint}")
+    raise TypeError(
+        "the parent of a run is a RunId, what a carrier's extract found, CURRENT or ROOT, "
+        f"not {type(parent).__name__}; write {hint}"
+    )
 
 
 def expected_exceptions(expected: Expected | type[BaseException]) -> Expected:

@@ -22,15 +22,20 @@ from agent_run_id.yields import warn_of_yield
 
 if TYPE_CHECKING:
     from agent_run_id.ids import RunId
+    from agent_run_id.inbound import Inbound
 
 __all__ = [
     "CURRENT",
     "CurrentRun",
     "Scope",
     "ScopeOwner",
+    "current_parent",
     "current_run_id",
     "current_scope",
+    "drop_outermost",
+    "enter",
     "enter_outermost",
+    "leave",
     "swap",
 ]
 
@@ -62,9 +67,10 @@ class Scope:
     _token: Token[Scope | None] | None  # None until it is entered, and again once it is taken away
     _left: bool
 
-    # Of those that have an owner: where it was entered.
+    # Of those that have an owner: where it was entered, and from what.
     _frame: int = 0
     _in_generator: bool = False
+    _inbound: Inbound | None = None
 
     def __init__(self, run_id: RunId | None) -> None:
         self._run_id = run_id
@@ -78,6 +84,7 @@ class Scope:
 
 
 _current: Final[ContextVar[Scope | None]] = ContextVar("agent_run_id", default=None)
+_outermost: Final[list[Scope]] = []
 _get = _current.get
 _set = _current.set
 _reset = _current.reset
@@ -102,11 +109,29 @@ def current_scope() -> Scope | None:
     return scope
 
 
+def current_parent() -> RunId | Inbound | None:
+    """What a run that starts here comes under: the run in force, else what an edge found instead of one, else None."""
+    scope = current_scope()
+    if scope is None:
+        return None
+    return scope._run_id or scope._inbound
+
+
 def enter_outermost(run_id: RunId) -> Scope:
-    """Put a run under everything this context will do, for as long as it lives."""
+    """Put a run under everything this context will do, until `drop_outermost`."""
     scope = Scope(run_id)
     _set(scope)
+    _outermost.append(scope)
     return scope
+
+
+def drop_outermost() -> None:
+    """Take the run of `enter_outermost` away again, in whatever contexts have got it meanwhile.
+
+    A process that joined a run and turns out to serve many must not put the work of all into that one.
+    """
+    while _outermost:
+        _outermost.pop()._run_id = None
 
 
 def enter(scope: Scope) -> Scope:
@@ -161,10 +186,11 @@ class ScopeOwner(Scope):
     began in, whichever thread or task runs it by then.
     """
 
-    __slots__ = ("_entries", "_frame", "_in_generator", "_unused")
+    __slots__ = ("_entries", "_frame", "_in_generator", "_inbound", "_unused")
 
-    def __init__(self, run_id: RunId | None) -> None:
+    def __init__(self, run_id: RunId | None, inbound: Inbound | None = None) -> None:
         self._run_id = run_id
+        self._inbound = inbound
         self._token = None
         self._left = False
         self._frame = 0
@@ -227,12 +253,13 @@ class ScopeOwner(Scope):
 class _Entry(Scope):
     """The scope of an owner that is entered again. It does not know the owner, which may hold things of the user's."""
 
-    __slots__ = ("_frame", "_in_generator", "_run")
+    __slots__ = ("_frame", "_in_generator", "_inbound", "_run")
 
     def __init__(self, owner: ScopeOwner) -> None:
         super().__init__(owner._run_id)
         self._frame = 0
         self._in_generator = False
+        self._inbound = owner._inbound
         self._run = owner.run
 
     @property
@@ -241,6 +268,7 @@ class _Entry(Scope):
 
 
 def leave(scope: Scope) -> None:
+    """Leave a scope, wherever that happens. Never raises."""
     token = scope._token
     if token is None:
         return

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
 
 from agent_run_id.calls import Call, wrap_calls
-from agent_run_id.ids import RunId
 from agent_run_id.journal import current_journal
 from agent_run_id.outcomes import note_run
-from agent_run_id.runs import ROOT, UNSET, Run, expected_exceptions, start_run
-from agent_run_id.scope import Scope, current_run_id
+from agent_run_id.runs import ROOT, UNSET, Run, expected_exceptions, run_id_under, start_run
+from agent_run_id.scope import Scope, current_parent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,15 +86,16 @@ def traced(
 class _UnrecordedCall(Call):
     """One call of a traced function while recording is off: it has an id of its own, and nothing else."""
 
-    __slots__ = ("_expected", "_name")
+    __slots__ = ("_expected", "_name", "_parent")
 
     def __init__(self, name: str, expected: Expected) -> None:
-        self.run_id = current_run_id()
+        self.run_id = None
+        self._parent = current_parent()
         self._name = name
         self._expected = expected
 
     def begin(self) -> Scope:
-        self.run_id = run_id = RunId.generate(self.run_id)
+        self.run_id = run_id = run_id_under(self._parent)
         return Scope(run_id)
 
     def finish(self, error: BaseException | None) -> None:
@@ -106,12 +106,12 @@ class _UnrecordedCall(Call):
 class _TracedCall(Call):
     """One call of a traced function: its run starts when the call begins, under the run of whoever called."""
 
-    __slots__ = ("_expected", "_input", "_keeps_output", "_kind", "_name", "_output", "_run")
+    __slots__ = ("_expected", "_input", "_keeps_output", "_kind", "_name", "_parent", "_run")
 
     def __init__(
         self, name: str, kind: str, given: Any, expected: Expected | type[BaseException], *, keeps_output: bool
     ) -> None:
-        self.run_id = current_run_id()
+        self._parent = current_parent()
         self._name = name
         self._kind = kind
         self._input = given
@@ -120,11 +120,10 @@ class _TracedCall(Call):
         self._run: Run | None = None
 
     def begin(self) -> Scope:
-        parent: RunId | None = self.run_id
         self._run = start_run(
             self._name,
             kind=self._kind,
-            parent=ROOT if parent is None else parent,
+            parent=ROOT if self._parent is None else self._parent,
             input=self._input,
             expected=self._expected,
         )

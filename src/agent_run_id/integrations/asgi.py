@@ -1,0 +1,133 @@
+"""ASGI: a run for every request and every websocket connection, under that of the client if it may be.
+
+Pure ASGI: nothing is buffered, no task is created, and the application runs where the server calls it. See the `ASGI
+specification`_.
+
+.. _ASGI specification: https://asgi.readthedocs.io/en/latest/specs/www.html
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from agent_run_id.carriers import asgi
+from agent_run_id.inbound import check_policy
+from agent_run_id.run_context import RunContext
+from agent_run_id.runs import expected_exceptions, start_run
+from agent_run_id.scope import drop_outermost
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, MutableMapping
+
+    from agent_run_id.inbound import Policy
+    from agent_run_id.outcomes import Expected
+    from agent_run_id.runs import Run
+    from agent_run_id.signing import SigningKeys
+
+    Message = MutableMapping[str, Any]
+    Scope = MutableMapping[str, Any]
+    Receive = Callable[[], Awaitable[Message]]
+    Send = Callable[[Message], Awaitable[None]]
+    Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+__all__ = ["RunMiddleware"]
+
+_RUN_ID: Final = b"x-run-id"
+_ANSWERS: Final = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
+_SEEN: Final = "agent_run_id.seen"
+_SERVER_ERROR: Final = 500
+
+
+class RunMiddleware:
+    """A `request` run around every request, from its first byte to the end of its background work.
+
+    The answer carries the run's id as ``X-Run-Id``. A run fails with the exception that leaves the application, or with
+    an answer from 500 on. Whatever runs at start-up and shut-down is in no run, also in a process that joined one: that
+    one is dropped for the whole process, since nothing that a server does is part of it.
+
+    Args:
+        app: The application to wrap: ``app.add_middleware(RunMiddleware, inbound=…)``, or ``RunMiddleware(app, …)``.
+        inbound: What to make of a run that a client names: ``"trust"`` where only your own services can call,
+            ``"link"`` where anybody can, ``"ignore"``. There is no default, for the library cannot know.
+        keys: What tokens must be signed with to be trusted; the keys of `configure` when None.
+        expected: Exceptions that are not failures when they leave the application.
+
+    Raises:
+        ConfigurationError: (a `ValueError`) there is no such policy.
+        TypeError: `expected` is no exception class and no tuple of them.
+    """
+
+    def __init__(
+        self,
+        app: Application,
+        *,
+        inbound: Policy,
+        keys: SigningKeys | None = None,
+        expected: Expected | type[BaseException] = (),
+    ) -> None:
+        check_policy(inbound)
+        self._app = app
+        self._inbound: Policy = inbound
+        self._keys = keys
+        self._expected = expected_exceptions(expected)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        if _SEEN in scope:  # an application inside another that is wrapped too: one run is enough
+            await self._app(scope, receive, send)
+            return
+        drop_outermost()
+        if scope["type"] in ("http", "websocket"):
+            scope[_SEEN] = True
+            await self._serve(scope, receive, send)
+        else:
+            with RunContext(None):
+                await self._app(scope, receive, send)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        method = str(scope.get("method") or scope["type"].upper())
+        path = str(scope.get("path", ""))
+        run = start_run(
+            f"{method} {path}",
+            kind="request",
+            parent=asgi.extract(scope, policy=self._inbound, keys=self._keys),
+            attributes={"http.request.method": method, "url.path": path},
+            expected=self._expected,
+        )
+        answer = _Answer(send, run)
+        with run:
+            try:
+                await self._app(scope, receive, answer.send)
+            finally:
+                answer.record(scope)
+            if answer.status is not None and answer.status >= _SERVER_ERROR:
+                run.end(status="failed", error=f"answered {answer.status}")
+
+
+class _Answer:
+    """What goes back to the client: it gets the id of the run, and its status is kept."""
+
+    __slots__ = ("_run", "_send", "status")
+
+    def __init__(self, send: Send, run: Run) -> None:
+        self._send = send
+        self._run = run
+        self.status: int | None = None
+
+    async def send(self, message: Message) -> None:
+        if message["type"] in _ANSWERS:
+            status = message.get("status")
+            self.status = status if isinstance(status, int) else None
+            headers = [pair for pair in message.get("headers") or () if bytes(pair[0]).lower() != _RUN_ID]
+            message = {**message, "headers": [*headers, (_RUN_ID, self._run.id.value.encode())]}
+        await self._send(message)
+
+    def record(self, scope: Scope) -> None:
+        """Record what was answered, and by which route, where the framework says so."""
+        found = {
+            "http.response.status_code": self.status,
+            "http.route": getattr(scope.get("route"), "path", None),
+        }
+        attributes = {name: value for name, value in found.items() if value is not None}
+        if attributes:
+            self._run.update(attributes=attributes)
