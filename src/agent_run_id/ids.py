@@ -31,6 +31,7 @@ MAX_DEPTH: Final = 65_535
 _NIL: Final = "00000000-0000-0000-0000-000000000000"
 _CANONICAL: Final = "0123456789abcdef-"
 _UUID: Final = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+_SMALL_DEPTHS: Final = {str(depth): depth for depth in range(1, 100)}
 _TOKEN_FORM: Final = b"hhhhhhhh-hhhh-hhhh-hhhh-hhhhhhhhhhhh." * 3
 
 _depth_limit = MAX_DEPTH
@@ -212,7 +213,7 @@ class RunId(_Draft):
             or _NIL in (value, parent, root)
         ):
             _refuse_token(text)
-        depth = _depth(text[111:])
+        depth = _SMALL_DEPTHS.get(text[111:]) or _depth(text[111:])
         if value in (parent, root):
             raise InvalidTokenError(f"the id of a child differs from its parent and its root: {_shown(text)}")
         if (depth == 1) != (parent == root):

@@ -5,10 +5,10 @@ Whatever is wrong with it is counted and said in `Inbound.refused`; none of it r
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Literal, final
+from typing import TYPE_CHECKING, Any, Final, Literal, final
 
 from agent_run_id.errors import ConfigurationError
-from agent_run_id.frozen import Frozen, put
+from agent_run_id.frozen import Frozen
 from agent_run_id.ids import depth_limit
 from agent_run_id.settings import signing_keys
 
@@ -31,8 +31,25 @@ POLICIES: Final[tuple[Policy, ...]] = ("trust", "link", "ignore")
 _counts: dict[str, int] = {}
 
 
+class _Draft:
+    """What an `Inbound` is made of, before it is one: there its attributes cannot be set any more."""
+
+    __slots__ = ("link", "refused", "run_id", "trace")
+
+    run_id: RunId | None
+    link: RunId | None
+    refused: str | None
+    trace: Trace | None
+
+    def __init__(self, run_id: RunId | None, link: RunId | None, refused: str | None, trace: Trace | None) -> None:
+        self.run_id = run_id
+        self.link = link
+        self.refused = refused
+        self.trace = trace
+
+
 @final
-class Inbound(Frozen):
+class Inbound(_Draft, Frozen):
     """What `extract` found. False when there is no run to become a child of.
 
     `RunContext(inbound)` and `start_run(parent=inbound)` take it as it is. Where it is false they begin a tree of
@@ -46,12 +63,18 @@ class Inbound(Frozen):
         trace: The W3C trace to go on with, also where there is no run; None when a new one begins.
     """
 
-    __slots__ = ("link", "refused", "run_id", "trace")
+    __slots__ = ()
 
-    run_id: RunId | None
-    link: RunId | None
-    refused: str | None
-    trace: Trace | None
+    def __new__(
+        cls,
+        run_id: RunId | None = None,
+        *,
+        link: RunId | None = None,
+        refused: str | None = None,
+        trace: Trace | None = None,
+    ) -> Inbound:
+        """Make one by hand, as a test may."""
+        return _build(run_id, link, refused, trace)
 
     def __init__(
         self,
@@ -61,24 +84,24 @@ class Inbound(Frozen):
         refused: str | None = None,
         trace: Trace | None = None,
     ) -> None:
-        put(self, "run_id", run_id)
-        put(self, "link", link)
-        put(self, "refused", refused)
-        put(self, "trace", trace)
+        """`__new__` has made it."""
 
     def __bool__(self) -> bool:
         return self.run_id is not None
 
     def __repr__(self) -> str:
-        fields = [f"{name}={value!r}" for name in self.__slots__ if (value := getattr(self, name)) is not None]
+        fields = [f"{name}={value!r}" for name in _Draft.__slots__ if (value := getattr(self, name)) is not None]
         return f"Inbound({', '.join(fields)})"
 
     def __reduce__(self) -> tuple[Callable[..., Inbound], tuple[object, ...]]:
-        return (_restored, (self.run_id, self.link, self.refused, self.trace))
+        return (_build, (self.run_id, self.link, self.refused, self.trace))
 
 
-def _restored(run_id: RunId | None, link: RunId | None, refused: str | None, trace: Trace | None) -> Inbound:
-    return Inbound(run_id, link=link, refused=refused, trace=trace)
+def _build(run_id: RunId | None, link: RunId | None, refused: str | None, trace: Trace | None) -> Inbound:
+    draft: Any = _Draft(run_id, link, refused, trace)
+    draft.__class__ = Inbound  # as in `ids`: the cheapest way to a value that is frozen
+    inbound: Inbound = draft
+    return inbound
 
 
 NOTHING: Final = Inbound()
@@ -147,4 +170,4 @@ def admit(
     if run_id.depth >= depth_limit():
         reason = f"too deep: the sender is at depth {run_id.depth}, and nothing here may be deeper than {depth_limit()}"
         return refuse(reason, trace, link=run_id)
-    return Inbound(run_id if trace is None else run_id.in_trace(trace), trace=trace)
+    return _build(run_id if trace is None else run_id.in_trace(trace), None, None, trace)

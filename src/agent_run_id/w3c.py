@@ -15,7 +15,17 @@ from agent_run_id.frozen import Frozen, put
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-__all__ = ["AS_FORM", "RANDOM", "SAMPLED", "Member", "Trace", "format_members", "read_members", "read_traceparent"]
+__all__ = [
+    "AS_FORM",
+    "RANDOM",
+    "SAMPLED",
+    "Member",
+    "Trace",
+    "format_members",
+    "parse_members",
+    "read_members",
+    "read_traceparent",
+]
 
 Member = tuple[str, str]
 """One member of a `tracestate`: its key and its value."""
@@ -115,12 +125,22 @@ def read_members(values: Iterable[str]) -> list[Member]:
 
     See section 3.3 of the specification. Of members with the same key the first counts.
     """
+    return parse_members(values) or []
+
+
+def parse_members(values: Iterable[str], *, count: int = 0) -> list[Member] | None:
+    """As `read_members`, but None when they are not valid.
+
+    Args:
+        values: What was not read yet.
+        count: How many members were.
+    """
     members: dict[str, str] = {}
-    count = size = 0
+    size = 0
     for value in values:
         size += len(value)
         if size > _MAX_INPUT:
-            return []
+            return None
         for part in value.split(","):
             member = part.strip(_WHITE)
             if not member:  # section 3.3.1: empty members are allowed
@@ -128,7 +148,7 @@ def read_members(values: Iterable[str]) -> list[Member]:
             key, equals, content = member.partition("=")
             count += 1
             if count > MAX_MEMBERS or not equals or not _is_key(key) or not _is_value(content):
-                return []
+                return None
             members.setdefault(key, content)
     return list(members.items())
 
@@ -147,12 +167,16 @@ def format_members(ours: list[Member], others: Iterable[Member]) -> str:
 
     Section 3.3.3.1: where there are too many, the right-most go; where they are too long, long ones go first.
     """
-    kept = list(others)[: MAX_MEMBERS - len(ours)]
-    excess = sum(len(key) + len(value) + 2 for key, value in kept) - MAX_STATE
-    for long_only in (True, False):
-        for place in range(len(kept) - 1, -1, -1):
-            size = len(kept[place][0]) + len(kept[place][1]) + 2
-            if excess > 0 and (size > _LONG_MEMBER or not long_only):
-                excess -= size
-                del kept[place]
-    return ",".join([f"{key}={value}" for key, value in (*ours, *kept)])
+    written = [f"{key}={value}" for key, value in others]
+    del written[MAX_MEMBERS - len(ours) :]
+    excess = len(",".join(written)) - MAX_STATE
+    if excess > 0:
+        _shorten(written, excess)
+    return ",".join([*[f"{key}={value}" for key, value in ours], *written])
+
+
+def _shorten(members: list[str], excess: int) -> None:
+    for shortest in (_LONG_MEMBER, 0):
+        for place in range(len(members) - 1, -1, -1):
+            if excess > 0 and len(members[place]) > shortest:
+                excess -= len(members.pop(place)) + 1

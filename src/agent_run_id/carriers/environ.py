@@ -75,7 +75,8 @@ def extract(carrier: Any, *, policy: Policy = "trust", keys: SigningKeys | None 
         ConfigurationError: (a `ValueError`) there is no such policy.
     """
     check_policy(policy)
-    return decide(_found(carrier), policy=policy, keys=keys)
+    found, token = _found(carrier)
+    return decide(found, policy, keys, token=token)
 
 
 def joinable(carrier: Mapping[str, str]) -> RunId | None:
@@ -83,20 +84,19 @@ def joinable(carrier: Mapping[str, str]) -> RunId | None:
 
     Whoever started the process wrote its environment, so nothing in it has to be signed.
     """
-    found = _found(carrier)
-    return None if found.token is None else run_in(found)
+    found, token = _found(carrier)
+    return None if token is None else run_in(found, token)
 
 
-def _found(carrier: Any) -> Found:
-    found = Found()
+def _found(carrier: Any) -> tuple[Found, str | None]:
+    """What stands in the environment, and the token."""
+    found = Found([], [], [])
     try:
-        token = carrier.get(VARIABLE)
-        if isinstance(token, str) and token:
-            found.token = token
         for variable, field in _TRACE.items():
             value = carrier.get(variable)
             if isinstance(value, str) and value:
                 found.add(field, value)
+        token = carrier.get(VARIABLE)
     except Exception:  # something that is no mapping, or one of somebody else's
-        return Found()
-    return found
+        return Found([], [], []), None
+    return found, token if isinstance(token, str) and token else None

@@ -12,7 +12,7 @@ A token wins over a bare id. A token that is not well-formed is not a run, whate
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from agent_run_id.carriers.shapes import MAX_TEXT, pairs_of, texts_of
 from agent_run_id.errors import InvalidRunIdError
@@ -20,7 +20,16 @@ from agent_run_id.ids import RunId, depth_limit, random_span
 from agent_run_id.inbound import admit
 from agent_run_id.scope import CurrentRun, current_parent
 from agent_run_id.settings import signing_keys
-from agent_run_id.w3c import RANDOM, SAMPLED, Member, Trace, format_members, read_members, read_traceparent
+from agent_run_id.w3c import (
+    RANDOM,
+    SAMPLED,
+    Member,
+    Trace,
+    format_members,
+    parse_members,
+    read_members,
+    read_traceparent,
+)
 
 if TYPE_CHECKING:
     from agent_run_id.inbound import Inbound, Policy
@@ -51,6 +60,7 @@ SIGNATURE: Final = "runidsig"
 """The member of a `tracestate` that holds the token's signature."""
 
 _OURS: Final = (TOKEN, SIGNATURE)
+_LEADING: Final = f"{TOKEN}="
 _OWN_FLAGS: Final = SAMPLED | RANDOM
 _VERSION_DIGIT: Final = 14
 
@@ -146,7 +156,8 @@ class Written:
         ours: list[Member] = [(TOKEN, token)]
         if keys is not None:
             ours.append((SIGNATURE, keys.sign(token)))
-        self.state = format_members(ours, () if trace is None else trace.members)
+        members = () if trace is None else trace.members
+        self.state = format_members(ours, members) if keys is not None or members else _LEADING + token
         trace_id = run_id.root_id.replace("-", "") if trace is None else trace.trace_id
         flags = _own_flags(run_id.root_id) if trace is None else trace.flags
         self.head = f"00-{trace_id}-"
@@ -177,16 +188,12 @@ def span_of(value: str) -> str:
 # Reading --------------------------------------------------------------------------------------------------------------
 
 
-class Found:
+class Found(NamedTuple):
     """The values that were there, by field, before anything is made of them."""
 
-    __slots__ = ("run_ids", "states", "token", "traceparents")
-
-    def __init__(self) -> None:
-        self.traceparents: list[str] = []
-        self.states: list[str] = []
-        self.run_ids: list[str] = []
-        self.token: str | None = None  # where a carrier has a place of its own for it
+    traceparents: list[str]
+    states: list[str]
+    run_ids: list[str]
 
     def add(self, field: str, value: Any) -> None:
         """Add what stood under a name: a text or bytes, or several of them."""
@@ -199,7 +206,7 @@ class Found:
 
 def find(carrier: Any) -> Found:
     """Look for the fields in anything that is like headers; whatever is not, is as good as empty."""
-    found = Found()
+    found = Found([], [], [])
     for name, value in pairs_of(carrier, NAMES):
         if not isinstance(name, str | bytes) or len(name) not in LENGTHS:
             continue
@@ -210,63 +217,89 @@ def find(carrier: Any) -> Found:
     return found
 
 
+def _find_once(carrier: Any) -> tuple[list[str], list[str], list[str]] | None:
+    """As `find`, for a dict that has each field once and in lower case; None for any other."""
+    head, state, run_id = carrier.get(TRACEPARENT), carrier.get(TRACESTATE), carrier.get(RUN_ID)
+    if type(head) is not str or type(state) is not str or type(run_id) is not str or len(state) > MAX_TEXT:
+        return None
+    names = "\n".join(carrier).lower()
+    if names.count(TRACEPARENT) != 1 or names.count(TRACESTATE) != 1 or names.count(RUN_ID) != 1:
+        return None
+    return [head], [state], [run_id]
+
+
 def extract_fields(carrier: Any, *, policy: Policy, keys: SigningKeys | None) -> Inbound:
     """Read anything that is like headers. Never raises because of it."""
     try:
-        if type(carrier) is dict and policy == "trust" and keys is None:
-            known = _known(carrier)
-            if known is not None:
-                return known
-        found = find(carrier)
+        found = (_find_once(carrier) if type(carrier) is dict else None) or find(carrier)
     except Exception:  # an object of somebody else's, whose methods may do anything
-        found = Found()
-    return decide(found, policy=policy, keys=keys)
+        found = Found([], [], [])
+    return decide(found, policy, keys)
 
 
-def decide(found: Found, *, policy: Policy, keys: SigningKeys | None) -> Inbound:
-    """Make of the values that were there what the edge's policy says."""
-    # Section 3.3: without exactly one valid traceparent the state is not even looked at.
-    head = read_traceparent(found.traceparents[0]) if len(found.traceparents) == 1 else None
-    said = _NO_STATE if head is None else _state_of(found.states)
-    run_id, trace, problem = _read(found, head, said)
+def decide(
+    found: tuple[list[str], list[str], list[str]],
+    policy: Policy,
+    keys: SigningKeys | None,
+    *,
+    token: str | None = None,
+) -> Inbound:
+    """Make of the values that were there what the edge's policy says.
+
+    Args:
+        found: What stood in the fields, in the order of `Found`.
+        policy: The policy.
+        keys: The keys to verify with; those of `configure` when None.
+        token: The token, where a carrier has a place of its own for it.
+    """
+    head, said = _head_and_state(found)
+    admitted = said.admitted
+    if (
+        admitted is not None
+        and admitted[0] == head
+        and policy == "trust"
+        and token is None
+        and keys is None
+        and signing_keys() is None
+        and admitted[2] < depth_limit()
+    ):
+        return admitted[1]
+    run_id, trace, problem = _read(head, said, found[2], token)
     inbound = admit(run_id, policy=policy, keys=keys, signature=said.signature, trace=trace, problem=problem)
-    if inbound.run_id is not None and inbound.run_id == said.run_id and head is not None:
+    if inbound.run_id is not None and said.names_run and token is None:
         said.admitted = (head, inbound, inbound.run_id.depth)
     return inbound
 
 
-def _known(carrier: Any) -> Inbound | None:
-    """What was made of headers that say the same but for the parent-id: a run that sends one request sends more.
-
-    None where it has to be looked at more closely. It is what takes most of the time of `extract` away.
-    """
-    head, state = carrier.get(TRACEPARENT), carrier.get(TRACESTATE)
-    if type(head) is not str or type(state) is not str or len(state) > _MAX_REMEMBERED or signing_keys() is not None:
-        return None
-    names = "\n".join(carrier).lower()
-    if names.count(TRACEPARENT) != 1 or names.count(TRACESTATE) != 1:
-        return None  # twice in two spellings
-    admitted = _remembered(state).admitted
-    if admitted is None or read_traceparent(head) != admitted[0] or admitted[2] >= depth_limit():
-        return None
-    return admitted[1]
-
-
-def run_in(found: Found) -> RunId | None:
-    """The run that was there, whoever sent it, with the trace it came in."""
-    head = read_traceparent(found.traceparents[0]) if len(found.traceparents) == 1 else None
-    run_id, trace, _ = _read(found, head, _NO_STATE if head is None else _state_of(found.states))
+def run_in(found: tuple[list[str], list[str], list[str]], token: str) -> RunId | None:
+    """The run that a token names, whoever sent it, with the trace it came in."""
+    head, said = _head_and_state(found)
+    run_id, trace, _ = _read(head, said, [], token)
     return run_id if run_id is None or trace is None else run_id.in_trace(trace)
 
 
-def _read(found: Found, head: tuple[str, int] | None, said: _State) -> tuple[RunId | None, Trace | None, str | None]:
+def _head_and_state(found: tuple[list[str], list[str], list[str]]) -> tuple[tuple[str, int] | None, _State]:
+    # Section 3.3: without exactly one valid traceparent the state is not even looked at.
+    traceparents, states, _ = found
+    head = read_traceparent(traceparents[0]) if len(traceparents) == 1 else None
+    if head is None or not states:
+        return head, _NO_STATE
+    # A run that sends one request sends more, and says the same of itself in each.
+    if len(states) == 1 and len(states[0]) <= _MAX_REMEMBERED:
+        return head, _remembered(states[0])
+    return head, _State(*states)
+
+
+def _read(
+    head: tuple[str, int] | None, said: _State, run_ids: list[str], token: str | None
+) -> tuple[RunId | None, Trace | None, str | None]:
     """The run, the trace it came in, and what was wrong where something was there that is no run."""
-    if found.token is not None:
-        run_id, problem = read_token(found.token)
+    if token is not None:
+        run_id, problem = read_token(token)
     elif said.names_run:
         run_id, problem = said.run_id, said.problem
     else:
-        run_id, problem = _bare(found.run_ids)
+        run_id, problem = _bare(run_ids)
     if head is None or (run_id is not None and not said.others and _is_ours(head, run_id)):
         return run_id, None, problem  # such a trace says nothing that the id does not say
     return run_id, Trace(*head, said.others), problem
@@ -277,27 +310,49 @@ class _State:
 
     __slots__ = ("admitted", "names_run", "others", "problem", "run_id", "signature")
 
+    # What was last made of it where keys had no say: of which traceparent, what, and how deep it is.
+    admitted: tuple[tuple[str, int] | None, Inbound, int] | None
+    run_id: RunId | None
+    problem: str | None
+    signature: str | None
+
     def __init__(self, *values: str) -> None:
-        members = read_members(values)
+        self.admitted = None
+        self.signature = self.problem = None
+        self.run_id = _leading_run(values[0]) if values else None
+        if self.run_id is not None:
+            _, _, rest = values[0].partition(",")
+            values = (rest, *values[1:])
+        self.names_run = self.run_id is not None
+        self.others: tuple[Member, ...] = ()
+        if any(values):
+            self._add(parse_members(values, count=int(self.names_run)))
+
+    def _add(self, members: list[Member] | None) -> None:
+        if members is None:  # one of them is not valid, and then none is
+            self.names_run, self.run_id = False, None
+            return
         ours = {key: value for key, value in members if key in _OURS}
         self.others = tuple([member for member in members if member[0] not in _OURS])
         self.signature = ours.get(SIGNATURE)
-        self.names_run = TOKEN in ours
-        self.run_id, self.problem = read_token(ours[TOKEN]) if TOKEN in ours else (None, None)
-        # What was last made of it, where keys and the limit of depth had no say: by its traceparent.
-        self.admitted: tuple[tuple[str, int], Inbound, int] | None = None
+        if TOKEN in ours and not self.names_run:
+            self.names_run = True
+            self.run_id, self.problem = read_token(ours[TOKEN])
+
+
+def _leading_run(state: str) -> RunId | None:
+    """The run in the first member, where we have put it; None when it is not there, or not as we put it."""
+    if not state.startswith(_LEADING):
+        return None
+    try:
+        return RunId.from_token(state[len(_LEADING) :].partition(",")[0])
+    except InvalidRunIdError:
+        return None
 
 
 _NO_STATE: Final = _State()
 _remembered: Final = lru_cache(maxsize=256)(_State)
 _MAX_REMEMBERED: Final = 1024
-
-
-def _state_of(values: list[str]) -> _State:
-    # A run that sends one request sends more, and says the same of itself in each.
-    if len(values) == 1 and len(values[0]) <= _MAX_REMEMBERED:
-        return _remembered(values[0])
-    return _State(*values) if values else _NO_STATE
 
 
 def _is_ours(head: tuple[str, int], run_id: RunId) -> bool:

@@ -60,7 +60,7 @@ def extract(carrier: Any, *, policy: Policy = "trust", keys: SigningKeys | None 
         ConfigurationError: (a `ValueError`) there is no such policy.
     """
     check_policy(policy)
-    found = Found()
+    found = Found([], [], [])
     try:
         if isinstance(carrier, dict) and _META in carrier:
             carrier = cast("dict[str, Any]", carrier)[_META]
@@ -68,5 +68,5 @@ def extract(carrier: Any, *, policy: Policy = "trust", keys: SigningKeys | None 
             if name in _FIELDS:
                 found.add(name, value)
     except Exception:  # an object of somebody else's, whose methods may do anything
-        found = Found()
-    return decide(found, policy=policy, keys=keys)
+        found = Found([], [], [])
+    return decide(found, policy, keys)
