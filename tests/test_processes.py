@@ -35,9 +35,10 @@ def test_the_environment_carries_the_lineage(run_id: RunId) -> None:
     with RunContext(run_id):
         env = child_env()
     found = environ.extract(env)
-    assert found.run_id is not None
-    assert found.run_id.token == run_id.token
-    ours = dict.fromkeys(("AGENT_RUN_ID", "TRACEPARENT", "TRACESTATE"), "")
+    named = found.run_id or found.link  # at the limit of depth nothing can be its child
+    assert named is not None
+    assert named.token == run_id.token
+    ours = dict.fromkeys(("AGENT_RUN_ID", "AGENT_RUN_DIR", "TRACEPARENT", "TRACESTATE"), "")
     assert env | ours == dict(os.environ) | ours
 
 

@@ -26,10 +26,11 @@ from agent_run_id.inbound import Inbound
 from agent_run_id.processes import child_env, join
 from agent_run_id.queues import Carried, carry, received
 from agent_run_id.run_context import RunContext
-from agent_run_id.runs import ROOT, Decision, NoRun, Run, current_run, start_run
+from agent_run_id.runs import Decision, NoRun, Run, current_run
 from agent_run_id.scope import CURRENT, current_run_id
 from agent_run_id.settings import configure
 from agent_run_id.signing import SigningKeys
+from agent_run_id.starting import ROOT, start_run
 from agent_run_id.tracing import traced
 
 if TYPE_CHECKING:

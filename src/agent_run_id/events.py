@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping
+from itertools import islice
 from json.encoder import JSONEncoder, encode_basestring
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -36,6 +37,7 @@ __all__ = [
     "encode_fixed",
     "encode_line",
     "finite",
+    "listed",
     "plain",
     "set_scrub",
 ]
@@ -113,6 +115,16 @@ def encode_fields(fields: Mapping[str, Any]) -> str:
 def plain(value: Any) -> Any:
     """Make a bounded tree of JSON values out of any value. Never raises."""
     return _Budget().plain(value, 0)
+
+
+def listed(values: Any) -> list[Any]:
+    """What a caller gave for a list: its items; of a lone value, such as a text, a list of one; of None, nothing."""
+    if values is None or isinstance(values, str | bytes | Mapping):
+        return [] if values is None else [values]
+    try:
+        return list(islice(values, MAX_VALUES))
+    except Exception:
+        return [values]
 
 
 class _Budget:

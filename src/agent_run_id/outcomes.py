@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from agent_run_id.ids import RunId
 
-__all__ = ["ENDINGS", "Ending", "Expected", "describe_error", "note_run", "outcome_of"]
+__all__ = ["ENDINGS", "Ending", "Expected", "describe_error", "expected_exceptions", "note_run", "outcome_of"]
 
 Ending = Literal["succeeded", "failed", "cancelled"]
 """The statuses a run can be ended with."""
@@ -30,6 +30,23 @@ _CANCELLED: Final = (
     ("trio", "Cancelled"),
     ("concurrent.futures", "CancelledError"),
 )
+
+
+def expected_exceptions(expected: Expected | type[BaseException]) -> Expected:
+    """What a caller gave as expected exceptions, as a tuple.
+
+    Raises:
+        TypeError: it is no exception class and no tuple of them.
+    """
+    kinds = expected if isinstance(expected, tuple) else (expected,)
+    for kind in kinds:
+        if not _is_exception_class(kind):
+            raise TypeError(f"expected is an exception class or a tuple of them, not {kind!r}")
+    return kinds
+
+
+def _is_exception_class(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseException)
 
 
 def outcome_of(error: BaseException | str | None, expected: Expected = ()) -> Ending:

@@ -17,8 +17,9 @@ from agent_run_id.folding import StoredEvent, in_order
 from agent_run_id.ids import RunId
 from agent_run_id.index import Index
 from agent_run_id.journal import journal_in
-from agent_run_id.runs import UNSET, Run, start_known_run
+from agent_run_id.runs import UNSET, Run
 from agent_run_id.schema import EventRecord, ProcessRecord, RunRecord
+from agent_run_id.starting import start_known_run
 from agent_run_id.tree import Tree, grow
 
 if TYPE_CHECKING:

@@ -7,72 +7,33 @@ call (a status that does not exist). Nothing waits.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from agent_run_id.events import (
-    MAX_VALUES,
     OUTCOME,
     RUN_DECISION,
     RUN_ENDED,
-    RUN_STARTED,
     RUN_STEP,
     RUN_UPDATED,
     RUN_USAGE,
     encode_fields,
     encode_fixed,
+    listed,
 )
 from agent_run_id.ids import RunId, random_id
-from agent_run_id.inbound import NOTHING, Inbound
 from agent_run_id.journal import current_journal
 from agent_run_id.outcomes import ENDINGS, describe_error, note_run, outcome_of
-from agent_run_id.scope import (
-    CURRENT,
-    CurrentRun,
-    ScopeOwner,
-    current_parent,
-    current_run_id,
-    current_scope,
-    drop_outermost,
-)
+from agent_run_id.scope import ScopeOwner, current_run_id, current_scope
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
     from types import TracebackType
     from typing import Self
 
     from agent_run_id.journal import Journal
     from agent_run_id.outcomes import Ending, Expected
 
-__all__ = [
-    "ROOT",
-    "UNSET",
-    "Decision",
-    "NoRun",
-    "Root",
-    "Run",
-    "Unset",
-    "current_run",
-    "run_id_under",
-    "start_known_run",
-    "start_run",
-]
-
-
-class Root:
-    """The type of `ROOT`, which stands for "under no other run"."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return "ROOT"
-
-    def __reduce__(self) -> str:
-        return "ROOT"
-
-
-ROOT: Final = Root()
-"""The parent of a run that begins a tree of its own, whatever run is current."""
+__all__ = ["UNSET", "Decision", "NoRun", "Run", "Unset", "current_run"]
 
 
 class Unset:
@@ -171,7 +132,7 @@ class Run(ScopeOwner):
                 "why": why,
                 "confidence": confidence,
                 "chosen": chosen,
-                "options": _listed(options),
+                "options": listed(options),
             },
             fixed={"decision": decision._id},  # noqa: SLF001 - one room
         )
@@ -240,7 +201,7 @@ class Run(ScopeOwner):
         fields: dict[str, Any] = {"summary": summary, "tags": tags, "attributes": attributes, "output": output}
         given = {name: value for name, value in fields.items() if value is not UNSET}
         if "tags" in given:
-            given["tags"] = _listed(given["tags"])
+            given["tags"] = listed(given["tags"])
         if given:
             self._record(RUN_UPDATED, given, explicit_none=output is None)
 
@@ -382,126 +343,3 @@ def current_run() -> Run:
         return run
     run_id = current_run_id()
     return _no_run if run_id is None else Run(run_id)
-
-
-def start_run(
-    name: str,
-    *,
-    kind: str = "task",
-    parent: RunId | CurrentRun | Inbound | Root = CURRENT,
-    input: Any = None,  # noqa: A002 - the field's word
-    key: str | None = None,
-    user_id: str | None = None,
-    session_id: str | None = None,
-    summary: str | None = None,
-    tags: Iterable[str] = (),
-    attributes: Mapping[str, Any] | None = None,
-    links: Iterable[RunId | str] = (),
-    expected: Expected | type[BaseException] = (),
-) -> Run:
-    """Start a run, now. `with` makes it current and ends it; otherwise call its `end`.
-
-    Args:
-        name: What it is, for a person: the agent's or the tool's name.
-        kind: `agent`, `tool`, `llm`, `task`, `workflow`, `batch`, `request`, `job`, `process`, or a word of your own.
-        parent: The run above it: the current one (`CURRENT`), a `RunId`, what a carrier's `extract` found, or `ROOT`
-            for none.
-        input: What it was given.
-        key: Names it within its parent, the same from one day's run to the next ("invoice-4711").
-        user_id: Whose it is; runs below have the same unless they say otherwise.
-        session_id: The conversation or session it is part of; inherited likewise.
-        summary: One line for a person.
-        tags: Words to find it by.
-        attributes: Anything else, by name.
-        links: Other runs it has to do with, beside its parent.
-        expected: Exceptions that are not failures when they leave it.
-
-    Raises:
-        RunDepthError: the parent is as deep as `configure(max_depth=…)` allows.
-        TypeError: `parent` is none of those things, or `expected` is no exception class.
-    """
-    above = _parent_of(parent)
-    found = above if isinstance(above, Inbound) else NOTHING
-    linked = _listed(links)
-    if found.link is not None:
-        linked.append(found.link)
-    return start_known_run(
-        run_id_under(above),
-        name,
-        expected=expected_exceptions(expected),
-        kind=kind,
-        key=key,
-        user_id=user_id,
-        session_id=session_id,
-        summary=summary,
-        tags=_listed(tags) or None,
-        links=linked or None,
-        refused_parent=found.refused,
-        attributes=attributes,
-        input=input,
-    )
-
-
-def start_known_run(
-    run_id: RunId, name: str, *, journal: Journal | None = None, expected: Expected = (), **fields: Any
-) -> Run:
-    """Start a run whose id exists already, with the fields of its first event."""
-    run = Run(run_id, name=name, journal=journal, expected=expected, began=time.perf_counter_ns())
-    run._record(RUN_STARTED, {"name": name, **fields})  # noqa: SLF001 - one room
-    return run
-
-
-def run_id_under(parent: RunId | Inbound | None) -> RunId:
-    """A new id under a run, or under what came in from outside; of a tree of its own where that is nothing.
-
-    Raises:
-        RunDepthError: the parent is as deep as `configure(max_depth=…)` allows.
-    """
-    if not isinstance(parent, Inbound):
-        return RunId.generate(parent)
-    run_id = RunId.generate(parent.run_id)
-    return run_id if parent.run_id is not None or parent.trace is None else run_id.in_trace(parent.trace)
-
-
-def _parent_of(parent: RunId | CurrentRun | Inbound | Root) -> RunId | Inbound | None:
-    if isinstance(parent, CurrentRun):
-        return current_parent()
-    if isinstance(parent, RunId):
-        return parent
-    if isinstance(parent, Inbound):
-        drop_outermost()
-        return parent
-    if isinstance(parent, Root):
-        return None
-    hint = "parent=run.id" if isinstance(parent, Run) else "parent=ROOT for none, or leave it out for the current run"
-    raise TypeError(
-        "the parent of a run is a RunId, what a carrier's extract found, CURRENT or ROOT, "
-        f"not {type(parent).__name__}; write {hint}"
-    )
-
-
-def expected_exceptions(expected: Expected | type[BaseException]) -> Expected:
-    """What a caller gave as expected exceptions, as a tuple.
-
-    Raises:
-        TypeError: it is no exception class and no tuple of them.
-    """
-    kinds = expected if isinstance(expected, tuple) else (expected,)
-    for kind in kinds:
-        if not _is_exception_class(kind):
-            raise TypeError(f"expected is an exception class or a tuple of them, not {kind!r}")
-    return kinds
-
-
-def _is_exception_class(kind: object) -> bool:
-    return isinstance(kind, type) and issubclass(kind, BaseException)
-
-
-def _listed(values: Any) -> list[Any]:
-    """What a caller gave for a list: its items; of a lone value, such as a text, a list of one; of None, nothing."""
-    if values is None or isinstance(values, str | bytes | Mapping):
-        return [] if values is None else [values]
-    try:
-        return list(islice(values, MAX_VALUES))
-    except Exception:
-        return [values]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import anyio
 
-from agent_run_id.runs import start_run
+from agent_run_id.starting import start_run
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable

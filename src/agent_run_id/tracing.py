@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
 
 from agent_run_id.calls import Call, wrap_calls
 from agent_run_id.journal import current_journal
-from agent_run_id.outcomes import note_run
-from agent_run_id.runs import ROOT, UNSET, Run, expected_exceptions, run_id_under, start_run
+from agent_run_id.outcomes import expected_exceptions, note_run
+from agent_run_id.runs import UNSET, Run
 from agent_run_id.scope import Scope, current_parent
+from agent_run_id.starting import ROOT, run_id_under, start_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable

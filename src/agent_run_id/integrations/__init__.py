@@ -2,3 +2,7 @@
 
 None of them is imported by the library itself, and each needs nothing but the framework it is for.
 """
+
+from __future__ import annotations
+
+__all__: list[str] = []

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from agent_run_id.carriers import asgi
 from agent_run_id.inbound import check_policy
+from agent_run_id.outcomes import expected_exceptions
 from agent_run_id.run_context import RunContext
-from agent_run_id.runs import expected_exceptions, start_run
 from agent_run_id.scope import drop_outermost
+from agent_run_id.starting import start_run
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping

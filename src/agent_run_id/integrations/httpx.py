@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from agent_run_id.carriers.fields import fields_for, span_of
 from agent_run_id.carriers.headers import write
 from agent_run_id.errors import ConfigurationError
-from agent_run_id.runs import current_run, start_run
+from agent_run_id.runs import current_run
 from agent_run_id.scope import CURRENT
+from agent_run_id.starting import start_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
