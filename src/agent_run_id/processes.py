@@ -9,10 +9,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from agent_run_id import settings
 from agent_run_id.carriers import environ
-from agent_run_id.ids import MAX_DEPTH, depth_limit
 from agent_run_id.scope import enter_outermost
-from agent_run_id.settings import DEPTH_VARIABLE, DIRECTORY_VARIABLE, configured_directory
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,11 +35,7 @@ def child_env(base: Mapping[str, str] | None = None, /, **more: str) -> dict[str
         A new dict.
     """
     env = environ.inject(base)
-    directory, limit = configured_directory(), depth_limit()
-    if directory is not None:
-        env[DIRECTORY_VARIABLE] = directory
-    if limit != MAX_DEPTH:
-        env[DEPTH_VARIABLE] = str(limit)
+    env.update(settings.for_environment())
     env.update(more)
     return env
 

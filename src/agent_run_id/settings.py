@@ -5,9 +5,10 @@ The environment is read when a setting is needed, not when this is imported: a p
 
 from __future__ import annotations
 
+import math
 import os
 import sys
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, cast
 
 from agent_run_id.errors import ConfigurationError, StoreError
 from agent_run_id.ids import MAX_DEPTH, depth_limit, set_depth_limit
@@ -17,27 +18,54 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = [
+    "BYTES_VARIABLE",
+    "DAYS_VARIABLE",
     "DEPTH_VARIABLE",
     "DIRECTORY_VARIABLE",
+    "FSYNCS",
+    "FSYNC_VARIABLE",
     "KEEP",
+    "Fsync",
     "Keep",
+    "Retention",
     "Snapshot",
     "adopt",
     "configure",
     "configured_directory",
     "directory",
+    "for_environment",
+    "fsync",
     "observe",
+    "retention",
     "signing_keys",
     "snapshot",
 ]
 
 DIRECTORY_VARIABLE: Final = "AGENT_RUN_DIR"
 DEPTH_VARIABLE: Final = "AGENT_RUN_MAX_DEPTH"
+DAYS_VARIABLE: Final = "AGENT_RUN_RETENTION_DAYS"
+BYTES_VARIABLE: Final = "AGENT_RUN_RETENTION_BYTES"
+FSYNC_VARIABLE: Final = "AGENT_RUN_FSYNC"
 _OFF: Final = "off"
 
+Fsync = Literal["never", "ends", "always"]
+"""When what was recorded is sure to survive a power cut.
 
-Snapshot = tuple[str | None, int, SigningKeys | None]
-"""The settings of a process: the configured directory, the limit of depth and the keys."""
+``"never"``: when the system writes it, after half a minute or so. ``"ends"``: when the end of a run has been recorded.
+``"always"``: when anything has.
+"""
+FSYNCS: Final[tuple[Fsync, ...]] = ("never", "ends", "always")
+
+
+class Retention(NamedTuple):
+    """How long and how much is kept; None for ever, and for any size."""
+
+    days: float | None = 30
+    size: int | None = 5 * 1024**3
+
+
+Snapshot = dict[str, Any]
+"""What `configure` said in a process, by its names."""
 
 
 class Keep:
@@ -48,11 +76,13 @@ class Keep:
     def __repr__(self) -> str:
         return "KEEP"
 
+    def __reduce__(self) -> str:
+        return "KEEP"
+
 
 KEEP: Final = Keep()
 
-_configured: str | None = None
-_signing_keys: SigningKeys | None = None
+_said: Final[Snapshot] = {}
 _observers: list[Callable[[], None]] = []
 
 
@@ -61,6 +91,9 @@ def configure(
     directory: str | os.PathLike[str] | Keep | None = KEEP,
     max_depth: int | Keep = KEEP,
     signing_keys: SigningKeys | Keep | None = KEEP,
+    retention_days: float | Keep | None = KEEP,
+    retention_bytes: int | Keep | None = KEEP,
+    fsync: Fsync | Keep = KEEP,
 ) -> None:
     """Change the settings of this process; what is not given stays as it is.
 
@@ -70,72 +103,155 @@ def configure(
         max_depth: How deep runs may be nested, 1 to 65,535; beyond it `start_run` and `RunId.generate` raise
             `RunDepthError`. By default what ``AGENT_RUN_MAX_DEPTH`` says; `child_env` passes it on.
         signing_keys: What carriers sign with and ask for; None for neither, which is the default.
+        retention_days: How many days journals are kept that nobody writes any more; None for ever. By default what
+            ``AGENT_RUN_RETENTION_DAYS`` says, else 30.
+        retention_bytes: How many bytes of journals are kept; the oldest go first. None for any number. By default what
+            ``AGENT_RUN_RETENTION_BYTES`` says, else 5 GiB.
+        fsync: When to wait for the disk, for those who fear power cuts: ``"never"``, ``"ends"`` (of runs) or
+            ``"always"``. By default what ``AGENT_RUN_FSYNC`` says, else ``"never"``.
 
     Raises:
         ConfigurationError: (a `ValueError`) a value cannot be used; nothing has been changed.
     """
-    global _configured, _signing_keys
-    if not isinstance(max_depth, Keep) and not _is_depth(max_depth):
-        raise ConfigurationError(f"max_depth is a whole number from 1 to {MAX_DEPTH}, not {max_depth!r}")
-    if not isinstance(signing_keys, SigningKeys | Keep | None):
-        raise ConfigurationError(f"signing_keys is a SigningKeys or None, not a {type(signing_keys).__name__}")
-    if not isinstance(directory, Keep):
-        _configured = None if directory is None else _checked(directory)
-        for observer in _observers:
-            observer()
-    if not isinstance(max_depth, Keep):
-        set_depth_limit(max_depth)
-    if not isinstance(signing_keys, Keep):
-        _signing_keys = signing_keys
+    given = {
+        "directory": directory,
+        "max_depth": max_depth,
+        "signing_keys": signing_keys,
+        "retention_days": retention_days,
+        "retention_bytes": retention_bytes,
+        "fsync": fsync,
+    }
+    said = {name: _CHECKS[name](name, value) for name, value in given.items() if not isinstance(value, Keep)}
+    _said.update(said)
+    if "max_depth" in said:
+        set_depth_limit(said["max_depth"])
+    for observer in _observers:
+        observer()
 
 
-def signing_keys() -> SigningKeys | None:
-    """What `configure(signing_keys=…)` said."""
-    return _signing_keys
-
-
-def _depth_from_environment() -> int:
-    text = os.environ.get(DEPTH_VARIABLE, "")
-    return int(text) if text.isascii() and text.isdigit() and 1 <= int(text) <= MAX_DEPTH else MAX_DEPTH
-
-
-def _is_depth(value: object) -> bool:
-    return isinstance(value, int) and 1 <= value <= MAX_DEPTH
-
-
-def _checked(directory: str | os.PathLike[str]) -> str:
-    try:
-        path: object = os.fspath(directory)
-    except TypeError:
-        path = None
+def _directory(name: str, value: Any) -> str | None:
+    if value is None:
+        return None
+    path: object = None
+    if isinstance(value, str | os.PathLike):
+        path = os.fspath(cast("str | os.PathLike[str]", value))
     if not isinstance(path, str) or not path or "\0" in path:
-        raise ConfigurationError(f"directory is a path, 'off' or None, not {directory!r}")
+        raise ConfigurationError(f"{name} is a path, 'off' or None, not {value!r}")
     # Absolute at once: the program may change its working directory before it records anything.
     return _OFF if path == _OFF else os.path.abspath(path)  # noqa: PTH100 - pathlib costs 5 ms to import
 
 
+def _depth(name: str, value: Any) -> int:
+    if not isinstance(value, int) or not 1 <= value <= MAX_DEPTH:
+        raise ConfigurationError(f"{name} is a whole number from 1 to {MAX_DEPTH}, not {value!r}")
+    return value
+
+
+def _keys(name: str, value: Any) -> SigningKeys | None:
+    if not isinstance(value, SigningKeys | None):
+        raise ConfigurationError(f"{name} is a SigningKeys or None, not a {type(value).__name__}")
+    return value
+
+
+def _amount(name: str, value: Any) -> float | None:
+    if value is not None and not _is_amount(value):
+        raise ConfigurationError(f"{name} is a number above 0, or None for no limit, not {value!r}")
+    return cast("float | None", value)
+
+
+def _policy(name: str, value: Any) -> Fsync:
+    if value not in FSYNCS:
+        raise ConfigurationError(f"{name} is one of {', '.join(FSYNCS)}, not {value!r}")
+    policy: Fsync = value
+    return policy
+
+
+_CHECKS: Final[dict[str, Callable[[str, Any], Any]]] = {
+    "directory": _directory,
+    "max_depth": _depth,
+    "signing_keys": _keys,
+    "retention_days": _amount,
+    "retention_bytes": _amount,
+    "fsync": _policy,
+}
+
+
 def observe(observer: Callable[[], None]) -> None:
-    """Call `observer` whenever `configure` sets the directory."""
+    """Call `observer` whenever `configure` is called."""
     _observers.append(observer)
 
 
 def configured_directory() -> str | None:
     """What `configure(directory=…)` said, as an absolute path or "off"; None when nothing was said."""
-    return _configured
+    return _said.get("directory")
+
+
+def signing_keys() -> SigningKeys | None:
+    """What `configure(signing_keys=…)` said."""
+    return _said.get("signing_keys")
+
+
+def retention() -> Retention:
+    """How long and how much is kept: what `configure` said, else the environment, else 30 days and 5 GiB."""
+    default = Retention()
+    days = _said.get("retention_days", KEEP)
+    size = _said.get("retention_bytes", KEEP)
+    days = _amount_in(DAYS_VARIABLE, default.days) if isinstance(days, Keep) else days
+    size = _amount_in(BYTES_VARIABLE, default.size) if isinstance(size, Keep) else size
+    return Retention(days, None if size is None else int(size))
+
+
+def fsync() -> Fsync:
+    """When to wait for the disk: what `configure` said, else the environment, else never."""
+    said = _said.get("fsync") or os.environ.get(FSYNC_VARIABLE)
+    for policy in FSYNCS:
+        if policy == said:
+            return policy
+    return "never"
+
+
+def _amount_in(variable: str, default: float | None) -> float | None:
+    text = os.environ.get(variable, "")
+    if text == _OFF:
+        return None
+    try:
+        amount = float(text or "nothing")
+    except ValueError:
+        return default
+    return amount if _is_amount(amount) else default
+
+
+def _is_amount(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
+
+
+def _depth_in_environment() -> int:
+    text = os.environ.get(DEPTH_VARIABLE, "")
+    return int(text) if text.isascii() and text.isdigit() and 1 <= int(text) <= MAX_DEPTH else MAX_DEPTH
 
 
 def snapshot() -> Snapshot:
     """What `configure` said in this process, for a child that this process starts; `adopt` reads it there."""
-    return (_configured, depth_limit(), _signing_keys)
+    return dict(_said)
 
 
 def adopt(given: Snapshot) -> None:
     """Take over the settings of the process that started this one."""
-    directory, limit, keys = given
-    if directory is not None and directory != _configured:
-        configure(directory=directory)
-    set_depth_limit(limit)
-    configure(signing_keys=keys)
+    if given != _said:
+        configure(**given)
+
+
+def for_environment() -> dict[str, str]:
+    """What `configure` said in this process, as variables for a child process; never keys."""
+    said = {
+        DIRECTORY_VARIABLE: configured_directory(),
+        DEPTH_VARIABLE: None if depth_limit() == MAX_DEPTH else depth_limit(),
+        FSYNC_VARIABLE: _said.get("fsync"),
+    }
+    for name, variable in (("retention_days", DAYS_VARIABLE), ("retention_bytes", BYTES_VARIABLE)):
+        if name in _said:
+            said[variable] = _OFF if _said[name] is None else _said[name]
+    return {name: str(value) for name, value in said.items() if value is not None}
 
 
 def directory() -> str | None:
@@ -147,7 +263,7 @@ def directory() -> str | None:
     Raises:
         StoreError: there is no place for it: nothing is set and the user has no home directory.
     """
-    named = _configured or os.environ.get(DIRECTORY_VARIABLE)
+    named = configured_directory() or os.environ.get(DIRECTORY_VARIABLE)
     if named is None or named == "":
         return _default()
     return None if named == _OFF else os.path.abspath(named)  # noqa: PTH100
@@ -167,4 +283,4 @@ def _default() -> str:
     return os.path.join(base, "agent-run-id")  # noqa: PTH118
 
 
-set_depth_limit(_depth_from_environment())
+set_depth_limit(_depth_in_environment())
