@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent_run_id import RunId, RunRegistry
-from agent_run_id import index as index_room
+from agent_run_id import index_update as index_room
 from agent_run_id.reading import state_of
 from tests.journal_programs.indexes import NAME, SEEN, index_of, started
 from tests.journal_programs.journals import encode, event, held, journals_of, write_journal
@@ -24,7 +24,8 @@ from tests.strategies import json_values
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from agent_run_id.reading import Header, State
+    from agent_run_id.liveness import State
+    from agent_run_id.reading import Header
 
 # The laws ------------------------------------------------------------------------------------------------------------
 

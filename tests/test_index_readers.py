@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent_run_id import RunRegistry
-from agent_run_id import index as index_room
+from agent_run_id import index_update as index_room
 from agent_run_id.index import Index
 from agent_run_id.reading import state_of
 from tests.journal_programs.indexes import some_runs, started
@@ -17,7 +17,8 @@ from tests.journal_programs.journals import write_journal
 from tests.journal_programs.programs import FORKS_WITH_THREADS, Program, run_program
 
 if TYPE_CHECKING:
-    from agent_run_id.reading import Header, State
+    from agent_run_id.liveness import State
+    from agent_run_id.reading import Header
 
 # Many readers ---------------------------------------------------------------------------------------------------------
 

@@ -135,7 +135,7 @@ def test_off_records_nothing_and_makes_nothing(directory: str | None, tmp_path: 
     """Not even in the default place, where it records when nothing is set."""
     env = {"HOME": str(tmp_path), "XDG_STATE_HOME": None, "XDG_CACHE_HOME": None, "AGENT_RUN_DIR": directory}
     run_program(SIMPLE, env=env)
-    found = [path for path in tmp_path.rglob("*") if path.is_file()]
+    found = [path for path in tmp_path.rglob("*.jsonl") if path.is_file()]
     assert len(found) == (0 if directory == "off" else 2)
     assert len(list(tmp_path.iterdir())) == (0 if directory == "off" else 1)
 

@@ -23,6 +23,7 @@ from agent_run_id.errors import (
 )
 from agent_run_id.ids import RunId
 from agent_run_id.inbound import Inbound
+from agent_run_id.journal import Accounts, accounts
 from agent_run_id.processes import child_env, join
 from agent_run_id.queues import Carried, carry, received
 from agent_run_id.run_context import RunContext
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CURRENT",
     "ROOT",
+    "Accounts",
     "AgentRunError",
     "BoundProcess",
     "BoundProcessPoolExecutor",
@@ -73,6 +75,7 @@ __all__ = [
     "SigningKeys",
     "StoreError",
     "Tree",
+    "accounts",
     "bind",
     "carriers",
     "carry",

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = [
+    "BUNDLE_STARTED",
     "FORMAT_VERSION",
     "MAX_LEVELS",
     "MAX_TEXT",
@@ -44,6 +45,7 @@ __all__ = [
 
 FORMAT_VERSION: Final = 1
 
+BUNDLE_STARTED: Final = "bundle.started"
 PROCESS_STARTED: Final = "process.started"
 RUN_STARTED: Final = "run.started"
 RUN_UPDATED: Final = "run.updated"

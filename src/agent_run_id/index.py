@@ -10,24 +10,24 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
-import json
 import os
 import sqlite3
 import threading
+import time
 import weakref
 import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeGuard, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from agent_run_id.errors import InvalidTokenError, StoreError
-from agent_run_id.events import PROCESS_STARTED, RUN_STARTED
-from agent_run_id.folding import StoredEvent, fold
-from agent_run_id.ids import RunId
-from agent_run_id.journal_file import JOURNALS, SUFFIX
-from agent_run_id.reading import Header, State, lines_from, parse_line, read_header, state_of
+from agent_run_id import settings
+from agent_run_id.filesystems import network_type
+from agent_run_id.housekeeping import keep_house
+from agent_run_id.index_update import Update
+from agent_run_id.layout import JOURNALS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
+
 
 __all__ = ["INDEX_VERSION", "Index"]
 
@@ -42,12 +42,17 @@ CREATE TABLE IF NOT EXISTS processes (
 );
 CREATE TABLE IF NOT EXISTS journals (
     name TEXT PRIMARY KEY,
-    process INTEGER NOT NULL REFERENCES processes,
-    segment INTEGER NOT NULL,
     offset INTEGER NOT NULL,
     unreadable INTEGER NOT NULL DEFAULT 0,
     sealed INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS parts (
+    process INTEGER NOT NULL REFERENCES processes,
+    journal TEXT NOT NULL,
+    first_seq INTEGER,
+    PRIMARY KEY (process, journal)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS parts_by_journal ON parts (journal);
 CREATE TABLE IF NOT EXISTS runs (
     pk INTEGER PRIMARY KEY,
     id BLOB NOT NULL UNIQUE,
@@ -88,9 +93,8 @@ CREATE INDEX IF NOT EXISTS events_by_run ON events (run);
 
 # Kept in the database: one that was laid out otherwise is made anew, even where nobody counted the version up.
 _LAYOUT: Final = zlib.crc32(_SCHEMA.encode()) & 0x7FFF_FFFF
-_ENVELOPE: Final = frozenset({"v", "type", "run", "time", "seq"})
 _BUSY_S: Final = 60.0
-_LAST_MOMENT: Final = 253_402_300_799_999_999  # the end of the year 9999, where `datetime` ends
+_KEEP_HOUSE_S: Final = 60.0
 # What is wrong with a file that was damaged, or deleted under a reader: then tables are missing, or it cannot be read.
 _DAMAGED: Final = (
     sqlite3.SQLITE_CANTOPEN,
@@ -118,13 +122,17 @@ class Index:
         self.directory: Path = Path(directory)
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
+        self._keep_house_at = 0.0
         _indexes.add(self)
 
     @property
     def path(self) -> Path:
-        """Where the database is: beside the journals, or in the reader's cache when that cannot be written."""
+        """Where the database is: beside the journals, or in the reader's cache where it does not belong there.
+
+        A file of root's would lock the owner out, and on a network file system SQLite's locks cannot be relied on.
+        """
         name = f"index-{INDEX_VERSION}.sqlite3"
-        if os.access(self.directory, os.W_OK):
+        if _is_ours(self.directory) and network_type(str(self.directory)) is None:
             return self.directory / name
         base = os.environ.get("XDG_CACHE_HOME", "")
         cache = Path(base) if os.path.isabs(base) else Path(os.path.expanduser("~")) / ".cache"  # noqa: PTH111, PTH117
@@ -132,12 +140,15 @@ class Index:
         return cache / "agent-run-id" / digest / name
 
     def update(self) -> None:
-        """Apply what the journals have beyond what was applied before.
+        """Apply what the journals have beyond what was applied before, and do the housekeeping that is due.
 
         Raises:
             StoreError: the directory exists and cannot be read.
         """
         self._healed(self._apply_all)
+        if time.monotonic() >= self._keep_house_at and _is_ours(self.directory):
+            self._keep_house_at = time.monotonic() + _KEEP_HOUSE_S
+            keep_house(str(self.directory), settings.retention())
 
     def read(self, sql: str, parameters: Iterable[Any] = ()) -> list[sqlite3.Row]:
         """The rows of one query."""
@@ -216,11 +227,19 @@ class Index:
         # IMMEDIATE: a transaction that reads and then writes fails at once when another writes meanwhile.
         connection.execute("BEGIN IMMEDIATE")
         try:
-            _Update(connection, self.directory / JOURNALS).apply()
+            Update(connection, self.directory / JOURNALS).apply()
         except BaseException:
             connection.rollback()
             raise
         connection.commit()
+
+
+def _is_ours(directory: Path) -> bool:
+    """Whether a directory belongs to this user, who can write there."""
+    try:
+        return directory.stat().st_uid == os.geteuid() and os.access(directory, os.W_OK)
+    except OSError:
+        return False
 
 
 def _is_damage(error: sqlite3.DatabaseError) -> bool:
@@ -272,185 +291,6 @@ def _file_lock(path: Path) -> Generator[None]:
         finally:
             # Closing is not enough: a child that was forked meanwhile has the file open too, and would wait for itself.
             fcntl.flock(file, fcntl.LOCK_UN)
-
-
-def _states(found: Iterable[tuple[str, str, Header]]) -> dict[str, State]:
-    """Whether each process lives, by all its journals: it holds the lock of at least one as long as it does."""
-    states: dict[str, State] = {}
-    for _, path, header in found:
-        state = state_of(path, header)
-        if state == "alive" or states.get(header.process, "unknown") == "unknown":
-            states[header.process] = state
-    return states
-
-
-def _is_count(value: Any) -> TypeGuard[int]:
-    return isinstance(value, int) and 0 <= value < 2**63
-
-
-class _Update:
-    """One pass over the journals, inside one transaction."""
-
-    def __init__(self, connection: sqlite3.Connection, folder: Path) -> None:
-        self._db = connection
-        self._folder = folder
-        self._changed: set[int] = set()
-        self._runs: dict[str, int] = {}
-
-    def apply(self) -> None:
-        known = {row["name"]: row for row in self._db.execute("SELECT * FROM journals WHERE NOT sealed")}
-        sealed = {row["name"] for row in self._db.execute("SELECT name FROM journals WHERE sealed")}
-        found: list[tuple[str, str, Header]] = []
-        for name, path in self._entries():
-            header = None if name in sealed else read_header(path)
-            if header is not None:
-                found.append((name, path, header))
-        # Probe all first, then read to the end: what a dead process wrote is all there.
-        states = _states(found)
-        processes = {header.process: self._process(header, states[header.process]) for _, _, header in found}
-        for name, path, header in found:
-            self._journal(name, path, header, processes[header.process], known.get(name), states[header.process])
-        for process, state in states.items():
-            if state == "dead":
-                self._changed.update(
-                    row["pk"]
-                    for row in self._db.execute(
-                        "SELECT pk FROM runs WHERE owner = ? AND status = 'running'", [processes[process]]
-                    )
-                )
-        self._fold()
-
-    def _entries(self) -> list[tuple[str, str]]:
-        try:
-            with os.scandir(self._folder) as entries:
-                return sorted(
-                    (entry.name, entry.path)
-                    for entry in entries
-                    if entry.name.endswith(SUFFIX) and not entry.name.startswith(".")
-                )
-        except FileNotFoundError:
-            return []
-        except OSError as error:
-            raise StoreError(f"the journals in {self._folder} cannot be read: {error.strerror}") from error
-
-    def _journal(
-        self, name: str, path: str, header: Header, process: int, row: sqlite3.Row | None, state: State
-    ) -> None:
-        offset, unreadable = (0, 0) if row is None else (row["offset"], row["unreadable"])
-        try:
-            if os.path.getsize(path) < offset:  # noqa: PTH202 - another file under the same name
-                offset = unreadable = 0
-            for line, offset in lines_from(path, offset):  # noqa: B007, B020 - the offset behind the last line is kept
-                events, bad = parse_line(line)
-                unreadable += bad
-                unreadable += sum(not self._event(process, event) for event in events)
-            if state == "dead" and os.path.getsize(path) > offset:  # noqa: PTH202
-                unreadable += 1  # death tore the last line
-        except FileNotFoundError:
-            return  # removed meanwhile, by the retention of another process
-        self._db.execute(
-            "INSERT OR REPLACE INTO journals VALUES (?, ?, ?, ?, ?, ?)",
-            [name, process, header.segment, offset, unreadable, state == "dead"],
-        )
-
-    def _process(self, header: Header, state: str) -> int:
-        row = self._db.execute(
-            "INSERT INTO processes (id, state, header) VALUES (?, ?, ?)"
-            " ON CONFLICT (id) DO UPDATE SET state = excluded.state RETURNING pk",
-            [header.process, state, json.dumps(header.fields)],
-        ).fetchone()
-        return int(row["pk"])
-
-    def _event(self, process: int, event: dict[str, Any]) -> bool:
-        """Apply one event, unless it was before; False when it is none."""
-        seq, time, kind = event.get("seq"), event.get("time"), event.get("type")
-        if kind == PROCESS_STARTED:
-            return True
-        try:
-            run_id = RunId.from_token(event.get("run", ""))
-        except InvalidTokenError:
-            return False
-        if not (_is_count(seq) and _is_count(time) and isinstance(kind, str)):
-            return False
-        time = min(time, _LAST_MOMENT)
-        run = self._run(run_id, starts=kind == RUN_STARTED)
-        data = {name: value for name, value in event.items() if name not in _ENVELOPE}
-        cursor = self._db.execute(
-            "INSERT OR IGNORE INTO events VALUES (?, ?, ?, ?, ?, ?)",
-            [process, seq, run, kind, time, json.dumps(data, ensure_ascii=False, separators=(",", ":"))],
-        )
-        if cursor.rowcount:
-            self._changed.add(run)
-        return True
-
-    def _run(self, run_id: RunId, *, starts: bool) -> int:
-        """The row of a run; those of its parent and root too, which may never be recorded themselves.
-
-        A run's place in the tree is what its start says. Until that is seen, any token with lineage tells.
-        """
-        known = self._runs.get(run_id.token)
-        if known is not None and not starts:
-            return known
-        pk = self._row(run_id.value)
-        if run_id.parent_id is not None:
-            root = self._row(run_id.root_id)
-            parent = self._row(run_id.parent_id)
-            if parent != root:
-                self._db.execute(
-                    "UPDATE runs SET root = ?, depth = ? WHERE pk = ? AND parent IS NULL AND root IS NULL",
-                    [root, run_id.depth - 1, parent],
-                )
-            self._db.execute(
-                "UPDATE runs SET parent = ?, root = ?, depth = ? WHERE pk = ? AND (? OR parent IS NULL)",
-                [parent, root, run_id.depth, pk, starts],
-            )
-        self._runs[run_id.token] = pk
-        return pk
-
-    def _row(self, value: str) -> int:
-        key = bytes.fromhex(value.replace("-", ""))
-        row = self._db.execute("SELECT pk FROM runs WHERE id = ?", [key]).fetchone()
-        if row is not None:
-            return int(row["pk"])
-        return int(self._db.execute("INSERT INTO runs (id) VALUES (?) RETURNING pk", [key]).fetchone()["pk"])
-
-    def _fold(self) -> None:
-        processes = {row["id"]: row for row in self._db.execute("SELECT id, pk, state FROM processes")}
-        for run in self._changed:
-            rows = self._db.execute(
-                "SELECT p.id AS process, seq, time, type, data FROM events e JOIN processes p ON p.pk = e.process"
-                " WHERE run = ?",
-                [run],
-            )
-            folded = fold(
-                StoredEvent(r["process"], r["seq"], r["time"], r["type"], json.loads(r["data"])) for r in rows
-            )
-            owner = processes.get(folded.owner or "")
-            status = folded.status
-            if folded.is_open and owner is not None and owner["state"] == "dead":
-                status = "lost"
-            self._db.execute(
-                "UPDATE runs SET name = ?, kind = ?, key = ?, status = ?, started_at = ?, ended_at = ?,"
-                " last_event_at = ?, elapsed = ?, user_id = ?, session_id = ?, summary = ?, owner = ?, seq = ?,"
-                " details = ? WHERE pk = ?",
-                [
-                    folded.name,
-                    folded.kind,
-                    folded.key,
-                    status,
-                    folded.started_at,
-                    folded.ended_at,
-                    folded.last_event_at,
-                    folded.elapsed,
-                    folded.user_id,
-                    folded.session_id,
-                    folded.summary,
-                    None if owner is None else owner["pk"],
-                    folded.seq,
-                    json.dumps(folded.details, ensure_ascii=False, separators=(",", ":")),
-                    run,
-                ],
-            )
 
 
 _indexes: weakref.WeakSet[Index] = weakref.WeakSet()

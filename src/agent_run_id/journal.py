@@ -11,17 +11,20 @@ import itertools
 import os
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from agent_run_id import settings
 from agent_run_id.errors import StoreError
+from agent_run_id.events import RUN_ENDED
 from agent_run_id.journal_file import JournalFile, detach_inherited
 from agent_run_id.notices import tell
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterator
 
-__all__ = ["Journal", "current_journal", "journal_in", "recording_in"]
+    from agent_run_id.settings import Fsync
+
+__all__ = ["Accounts", "Journal", "accounts", "current_journal", "journal_in", "recording_in"]
 
 _RETRY_US: Final = 1_000_000
 
@@ -33,14 +36,38 @@ class _Writing:
     in both processes, and in the child comes to nothing.
     """
 
-    __slots__ = ("dropped", "file", "generation", "retry_at", "sequence")
+    __slots__ = ("drops", "file", "generation", "retry_at", "sequence")
 
     def __init__(self, generation: int) -> None:
         self.generation = generation
+        # Counted by what threads and signal handlers cannot interrupt, as `+= 1` can be.
         self.sequence = itertools.count(1)
+        self.drops = itertools.count(1)
         self.file: dict[int, JournalFile] = {}  # at most one, under 0: `setdefault` decides a race without a lock
-        self.dropped = 0
         self.retry_at = 0
+
+
+def _counted(counter: Iterator[int]) -> int:
+    """How often a counter that began with 1 was asked."""
+    return int(repr(counter)[len("count(") : -1]) - 1  # the one way to look at it without asking it
+
+
+class Accounts(NamedTuple):
+    """What this process has recorded in one directory: ``recorded == written + dropped``.
+
+    Attributes:
+        directory: Where; None when recording is off or there is no place for it.
+        process_id: The id of this process in its journals; None before the first event.
+        recorded: How many events were to be recorded.
+        written: How many are in a journal.
+        dropped: How many are not. Their sequence numbers are missing there.
+    """
+
+    directory: str | None
+    process_id: str | None
+    recorded: int
+    written: int
+    dropped: int
 
 
 class Journal:
@@ -53,16 +80,19 @@ class Journal:
     Attributes:
         directory: Where it records; None for nowhere.
         records: Whether anything is to be recorded at all; False when recording is off.
+        fsync: When it waits for the disk; see `configure`.
     """
 
-    __slots__ = ("_problem", "_warned", "_writings", "directory", "records")
+    __slots__ = ("_problem", "_warned", "_writings", "directory", "fsync", "records")
 
     directory: str | None
     records: bool
+    fsync: Fsync
 
     def __init__(self, directory: str | None, problem: str | None = None) -> None:
         self.directory = directory
         self.records = directory is not None or problem is not None
+        self.fsync = settings.fsync()
         self._problem = problem
         self._warned = False
         self._writings: dict[int, _Writing] = {}  # by generation; `setdefault` as above
@@ -79,7 +109,17 @@ class Journal:
 
         Their sequence numbers are missing in the journal, so a reader sees the same number.
         """
-        return self._writing().dropped
+        return _counted(self._writing().drops)
+
+    def accounts(self) -> Accounts:
+        """The books of this process in this directory; they add up as soon as no other thread is recording."""
+        writing = self._writing()
+        file = writing.file.get(0)
+        dropped = _counted(writing.drops)
+        recorded = _counted(writing.sequence)
+        return Accounts(
+            self.directory, None if file is None else file.process_id, recorded, recorded - dropped, dropped
+        )
 
     def append(self, kind: str, token: str, fields: str = "") -> None:
         """Record one event. Never raises and never waits for anything but the kernel.
@@ -97,8 +137,10 @@ class Journal:
             file.write(f'{{"v":1,"type":"{kind}","run":"{token}","time":{now},"seq":{seq}{fields}}}\n', now)
         except Exception as error:
             if writing.generation == _generation:
-                writing.dropped += 1
-                self._warn(str(error))
+                self._warn(str(error), next(writing.drops))
+        else:
+            if self.fsync != "never" and (self.fsync == "always" or kind == RUN_ENDED):
+                self._sync(file)
 
     def _writing(self) -> _Writing:
         return self._writings.setdefault(_generation, _Writing(_generation))
@@ -118,13 +160,20 @@ class Journal:
             mine.discard()
         return file
 
-    def _warn(self, reason: str) -> None:
+    def _sync(self, file: JournalFile) -> None:
+        try:
+            file.sync()
+        except Exception as error:
+            self._warn(f"{error}; it is written, but perhaps not on the disk", self.dropped)
+
+    def _warn(self, reason: str, dropped: int) -> None:
         if self._warned:
             return
         self._warned = True
         message = (
-            f"agent_run_id cannot record runs: {reason}. The program goes on, and what is not recorded is counted. "
-            f"Set {settings.DIRECTORY_VARIABLE} to a directory that can be written, or to 'off'."
+            f"agent_run_id cannot record runs: {reason}. The program goes on, and what is not recorded is counted "
+            f"({dropped} so far; agent_run_id.accounts() tells). Set {settings.DIRECTORY_VARIABLE} to a directory that "
+            "can be written, or to 'off'."
         )
         tell(message, RuntimeWarning)
 
@@ -158,6 +207,11 @@ def current_journal() -> Journal:
         return journal
 
 
+def accounts() -> Accounts:
+    """How much this process has recorded where it records now, and how much of it could not be written."""
+    return current_journal().accounts()
+
+
 def _resolved() -> Journal:
     try:
         directory = settings.directory()
@@ -186,5 +240,11 @@ def _in_forked_child() -> None:
     detach_inherited()
 
 
-settings.observe(_current.clear)
+def _on_settings() -> None:
+    _current.clear()
+    for journal in list(_journals.values()):
+        journal.fsync = settings.fsync()
+
+
+settings.observe(_on_settings)
 os.register_at_fork(after_in_child=_in_forked_child)

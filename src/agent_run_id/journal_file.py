@@ -21,21 +21,23 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
+from agent_run_id import settings
 from agent_run_id.errors import StoreError
 from agent_run_id.events import FORMAT_VERSION, PROCESS_STARTED, encode_fixed, encode_line
+from agent_run_id.filesystems import network_type
 from agent_run_id.hosts import describe_process
+from agent_run_id.housekeeping import keep_house
+from agent_run_id.layout import JOURNALS, journal_name
+from agent_run_id.notices import tell
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["JOURNALS", "SUFFIX", "JournalFile", "detach_inherited"]
-
-JOURNALS: Final = "journal"
-"""The folder of the journals, inside the directory of `settings.directory`."""
-SUFFIX: Final = ".jsonl"
+__all__ = ["JournalFile", "detach_inherited"]
 
 SEGMENT_BYTES: Final = 64 * 1024 * 1024
-"""A journal this long is continued in a new file."""
+"""A journal this long is continued in a new file; sooner where little is to be kept."""
+_SEGMENTS_KEPT: Final = 8
 
 _LOOK_US: Final = 1_000_000
 
@@ -63,7 +65,7 @@ class JournalFile:
         OSError: it cannot be made; nothing is left behind.
     """
 
-    __slots__ = ("_claimed", "_directory", "_fd", "_heartbeat", "_look_at", "_segment", "_torn", "process_id")
+    __slots__ = ("_claimed", "_directory", "_fd", "_heartbeat", "_look_at", "_segment", "_size", "_torn", "process_id")
 
     process_id: str
 
@@ -74,6 +76,7 @@ class JournalFile:
         self._claimed: dict[int, object] = {}
         self._torn = False
         self._look_at = 0
+        self._size = 0  # about: threads may overlook each other's bytes
         self._fd, self._segment = _create(directory, process_id, 1)
         try:
             self._heartbeat = os.dup(self._fd)  # holds the lock of the first file when `_fd` has moved on
@@ -82,6 +85,7 @@ class JournalFile:
             _unlink(self._segment.path)
             raise
         _open_files.append(self)
+        keep_house(directory, settings.retention(), process_id=process_id)
 
     def write(self, line: str, now: int) -> None:
         """Write one line, and once a second look whether the file is still where readers find it.
@@ -106,6 +110,9 @@ class JournalFile:
             _write_all(self._fd, data[max(written, 0) :])
         if self._torn:
             self._torn = False
+        self._size += written
+        if self._size > SEGMENT_BYTES >> 4:  # at the latest then it is looked how long the file really is
+            self._size = self._look_at = 0
         if now >= self._look_at:
             self._check(now)
 
@@ -117,7 +124,7 @@ class JournalFile:
             try:
                 status = os.stat(segment.path)  # noqa: PTH116
                 segment.gone = (status.st_dev, status.st_ino) != segment.identity
-                full = status.st_size >= SEGMENT_BYTES
+                full = status.st_size >= _segment_bytes()
             except OSError:
                 segment.gone, full = True, False
             if segment.gone:
@@ -133,6 +140,8 @@ class JournalFile:
         number, me = segment.number + 1, object()
         if self._claimed.setdefault(number, me) is not me:
             return
+        if not segment.gone:  # room is made before it is needed
+            keep_house(self._directory, settings.retention(), process_id=self.process_id, reserve=_segment_bytes())
         try:
             fd, new = _create(self._directory, self.process_id, number)
         except BaseException:
@@ -143,6 +152,14 @@ class JournalFile:
             os.dup2(fd, self._heartbeat, inheritable=False)
         os.close(fd)
         self._segment = new
+
+    def sync(self) -> None:
+        """Wait until what was written is on the disk.
+
+        Raises:
+            OSError: it cannot be told whether it is.
+        """
+        os.fsync(self._fd)
 
     def discard(self) -> None:
         """Close and remove a file that nothing was written to."""
@@ -193,19 +210,23 @@ def _create(directory: str, process_id: str, number: int) -> tuple[int, _Segment
     A reader that saw it between its creation and the lock would call its owner dead.
     """
     folder = _folder(directory)
-    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-    name = f"{stamp}-{os.getpid()}-{process_id}.{number:04d}{SUFFIX}"
+    name = journal_name(process_id, number)
     hidden = os.path.join(folder, f".{name}.new")  # noqa: PTH118
     fd = os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
     try:
         status = os.fstat(fd)
-        _write_all(fd, _header(process_id, number, status.st_ino, locked=_lock(fd)))
+        network = network_type(folder)
+        _write_all(fd, _header(process_id, number, status.st_ino, locked=_lock(fd), network=network))
         path = os.path.join(folder, name)  # noqa: PTH118
         os.rename(hidden, path)  # noqa: PTH104
+        if settings.fsync() != "never":
+            _sync_folder(folder)  # a file whose name is lost in a power cut is lost
     except BaseException:
         os.close(fd)
         _unlink(hidden)
         raise
+    if network is not None:
+        _tell_of_network(directory, network)
     return fd, _Segment(number, path, (status.st_dev, status.st_ino))
 
 
@@ -217,21 +238,52 @@ def _lock(fd: int) -> bool:
     return True
 
 
-def _header(process_id: str, segment: int, inode: int, *, locked: bool) -> bytes:
-    fields = encode_fixed(
-        {"process": process_id, "segment": segment, "locked": locked, "inode": inode, **describe_process()}
-    )
+def _header(process_id: str, segment: int, inode: int, *, locked: bool, network: str | None) -> bytes:
+    place = {"process": process_id, "segment": segment, "locked": locked, "inode": inode, "network": network}
+    fields = encode_fixed({**place, **describe_process()})
     now = time.time_ns() // 1000
     return encode_line(f'{{"v":{FORMAT_VERSION},"type":"{PROCESS_STARTED}","time":{now}{fields}}}\n')
 
 
 def _folder(directory: str) -> str:
-    os.makedirs(directory, 0o700, exist_ok=True)  # noqa: PTH103
-    if os.stat(directory).st_uid != os.geteuid():  # noqa: PTH116
-        raise StoreError(f"{directory} belongs to another user")
+    """Make the directory and the folder of the journals in it.
+
+    Raises:
+        OSError: they cannot be made, or belong to another user, who could replace what is recorded there.
+    """
     folder = os.path.join(directory, JOURNALS)  # noqa: PTH118
-    os.makedirs(folder, 0o700, exist_ok=True)  # noqa: PTH103
+    for place in (directory, folder):
+        os.makedirs(place, 0o700, exist_ok=True)  # noqa: PTH103
+        if os.stat(place).st_uid != os.geteuid():  # noqa: PTH116
+            raise StoreError(f"{place} belongs to another user")
     return folder
+
+
+def _segment_bytes() -> int:
+    kept = settings.retention().size
+    return SEGMENT_BYTES if kept is None else min(SEGMENT_BYTES, max(1, kept // _SEGMENTS_KEPT))
+
+
+def _sync_folder(folder: str) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+_told_of_network: list[None] = []
+
+
+def _tell_of_network(directory: str, network: str) -> None:
+    if not _told_of_network:
+        _told_of_network.append(None)
+        tell(
+            f"agent_run_id records runs in {directory}, which is on a network file system ({network}): appending waits "
+            "for the network, and other machines cannot tell whether a run died. Set "
+            f"{settings.DIRECTORY_VARIABLE} to a directory of this machine.",
+            RuntimeWarning,
+        )
 
 
 def _write_all(fd: int, data: bytes) -> None:

@@ -1,4 +1,4 @@
-"""Reading journals: lines back into events, and whether the process that wrote them still lives.
+"""Reading journals: lines back into events.
 
 A reader never trusts a journal: a torn last line, garbage in the middle or two lines glued together by a full disk are
 counted, and the rest is read.
@@ -6,21 +6,17 @@ counted, and the rest is read.
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from agent_run_id.events import MAX_LEVELS, PROCESS_STARTED, finite, plain
-from agent_run_id.hosts import boot_id, host_name, pid_namespace, process_start
+from agent_run_id.liveness import State, liveness_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Header", "State", "lines_from", "parse_line", "read_header", "state_of"]
-
-State = Literal["alive", "dead", "unknown"]
+__all__ = ["Header", "header_of", "lines_from", "parse_line", "read_header", "state_of"]
 
 _HEADER_BYTES: Final = 65_536
 _LAST_SEGMENT: Final = 2**31
@@ -48,7 +44,12 @@ def read_header(path: str) -> Header | None:
     except OSError:
         return None
     fields = _loads(line)
-    if fields is None or fields.get("type") != PROCESS_STARTED:
+    return None if fields is None else header_of(fields)
+
+
+def header_of(fields: dict[str, Any]) -> Header | None:
+    """What a line says of the process whose events follow; None when it does not."""
+    if fields.get("type") != PROCESS_STARTED:
         return None
     process, segment = fields.get("process"), fields.get("segment")
     if not isinstance(process, str) or not isinstance(segment, int) or not 0 < segment < _LAST_SEGMENT:
@@ -57,45 +58,8 @@ def read_header(path: str) -> Header | None:
 
 
 def state_of(path: str, header: Header) -> State:
-    """Whether the process that owns the first journal at `path` lives.
-
-    Its lock is its heartbeat: the kernel drops it at death. A lock can outlive its process, held by a descriptor that
-    was handed on, so a pid that is gone is a second sign. A journal that was copied here, or written on another host
-    or before the last boot of a host we cannot see, tells nothing.
-    """
-    fields = header.fields
-    if fields.get("host") != host_name() or fields.get("boot") != boot_id():
-        return "unknown"
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return "unknown"
-    try:
-        if os.fstat(fd).st_ino != fields.get("inode"):
-            return "unknown"  # a copy: nobody holds its lock, whoever lives
-        if not fields.get("locked"):
-            return "dead" if _pid_is_gone(fields) else "alive"
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: two readers must not take each other for the owner
-    except BlockingIOError:
-        return "dead" if _pid_is_gone(fields) else "alive"
-    except OSError:
-        return "unknown"
-    finally:
-        os.close(fd)
-    return "dead"
-
-
-def _pid_is_gone(fields: dict[str, Any]) -> bool:
-    pid, started = fields.get("pid"), fields.get("pid_started")
-    if not isinstance(pid, int) or fields.get("pid_namespace") != pid_namespace():
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    except OSError:
-        return False
-    return started is not None and process_start(pid) not in (None, started)
+    """Whether the process that owns the journal at `path` lives."""
+    return liveness_of(path, header.fields)
 
 
 def lines_from(path: str, offset: int) -> Iterator[tuple[bytes, int]]:

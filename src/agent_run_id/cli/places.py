@@ -11,7 +11,7 @@ from agent_run_id.cli.documents import encoded
 from agent_run_id.cli.options import AsJson, Directory, readable
 from agent_run_id.cli.output import Output
 from agent_run_id.index import Index
-from agent_run_id.journal_file import JOURNALS, SUFFIX
+from agent_run_id.layout import JOURNALS, SUFFIX
 from agent_run_id.rendering import Line
 
 __all__ = ["where"]

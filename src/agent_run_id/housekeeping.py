@@ -1,0 +1,279 @@
+"""Housekeeping: a program that nobody ever looks at must not fill a disk, nor a directory with files.
+
+Writers do it when they open or rotate a journal, for a few milliseconds; readers when they have read. One at a time.
+
+Two things are done. *Retention* removes journals that are over, the oldest first, when they are too old or all of them
+are too much. *Folding* puts the many small journals of processes that are over into one bundle.
+
+Folding loses nothing for a reader at any instant: a bundle is complete when it gets its name, and the journals in it
+stay for a while, until it is known to be on the disk. What a reader finds in both counts once, as every event that is
+found twice. Nothing is done about processes of which it is not known that they are over: those of other hosts, and of
+the time before the last boot.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from contextlib import contextmanager, suppress
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+
+from agent_run_id.events import BUNDLE_STARTED, FORMAT_VERSION, PROCESS_STARTED, encode_fixed, encode_line
+from agent_run_id.layout import JOURNALS, Name, bundle_name, parse_name
+from agent_run_id.liveness import liveness_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator
+
+    from agent_run_id.settings import Retention
+
+__all__ = ["keep_house"]
+
+_LOCK: Final = ".housekeeping"
+_EVERY_S: Final = 60
+"""A writer that opens a journal keeps house when nobody did for so long, and one in 64 does in any case."""
+_LOTS: Final = "04"
+_WRITER_S: Final = 0.005
+_HIDDEN_S: Final = 86_400
+
+_SMALL: Final = 1024 * 1024
+_LARGE_BUNDLE: Final = 8 * 1024 * 1024
+_MIN_JOURNALS: Final = 64
+_MIN_BUNDLES: Final = 32
+_MAX_SOURCES: Final = 1024
+_MAX_SOURCES_OF_WRITER: Final = 128
+_MAX_FILES_OF_WRITER: Final = 4096
+_SETTLED_S: Final = 60
+"""So long after a bundle was made the kernel has written it to the disk by itself."""
+_FIRST_LINE: Final = 262_144
+
+
+class _File(NamedTuple):
+    """A journal or a bundle."""
+
+    path: str
+    name: Name
+    size: int
+    modified: float
+
+
+def keep_house(directory: str, retention: Retention, *, process_id: str | None = None, reserve: int = 0) -> None:
+    """Remove what is to be removed, and fold what is small. Never raises.
+
+    Args:
+        directory: The directory that the folder of the journals is in.
+        retention: How long and how much is kept.
+        process_id: Of a writer that opens its first journal: it does not always keep house, and never for long. None
+            for a reader, who takes the time it takes.
+        reserve: How many bytes are about to be added.
+    """
+    lock = os.path.join(directory, _LOCK)  # noqa: PTH118 - pathlib costs 5 ms to import
+    with suppress(OSError):
+        is_reader = process_id is None
+        if reserve or (process_id is not None and process_id < _LOTS) or _is_due(lock, is_reader=is_reader):
+            folder = os.path.join(directory, JOURNALS)  # noqa: PTH118
+            with _alone(lock):
+                _House(folder, retention, is_patient=is_reader).keep(reserve)
+
+
+def _is_due(lock: str, *, is_reader: bool) -> bool:
+    """Whether nobody kept house for a while; in a folder that is new, there is nothing to do yet."""
+    try:
+        return abs(time.time() - os.stat(lock).st_mtime) > _EVERY_S  # noqa: PTH116
+    except FileNotFoundError:
+        if not is_reader:
+            os.close(os.open(lock, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        return is_reader
+
+
+@contextmanager
+def _alone(lock: str) -> Generator[None]:
+    """Keep house alone, or not at all.
+
+    Raises:
+        OSError: somebody does at this moment, or locks do not work here.
+    """
+    fd = os.open(lock, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.utime(fd)
+        yield
+    finally:
+        with suppress(OSError):
+            fcntl.flock(fd, fcntl.LOCK_UN)  # closing is not enough: a child forked meanwhile has it open too
+        os.close(fd)
+
+
+class _House:
+    """One round through the folder."""
+
+    def __init__(self, folder: str, retention: Retention, *, is_patient: bool) -> None:
+        self._folder = folder
+        self._retention = retention
+        self._now = time.time()
+        self._deadline = None if is_patient else time.monotonic() + _WRITER_S
+        self._most = _MAX_SOURCES if is_patient else _MAX_SOURCES_OF_WRITER
+        self._files = list(self._scan() if is_patient else islice(self._scan(), _MAX_FILES_OF_WRITER))
+        self._sources: set[str] = set()  # what is in a bundle that is not known to be on the disk yet
+        self._newest: dict[str, int] = {}
+        for file in self._files:
+            owner, number, _ = file.name
+            self._newest[owner] = max(number, self._newest.get(owner, 0))
+
+    def keep(self, reserve: int) -> None:
+        """Do what there is to do, as far as there is time for it."""
+        self._retain(reserve)
+        self._settle()
+        self._fold_journals()
+        self._fold_bundles()
+
+    def _scan(self) -> Iterator[_File]:
+        with os.scandir(self._folder) as entries:
+            for entry in entries:
+                with suppress(FileNotFoundError):
+                    name, status = parse_name(entry.name), entry.stat(follow_symlinks=False)
+                    if name is not None:
+                        yield _File(entry.path, name, status.st_size, status.st_mtime)
+                    elif entry.name.endswith(".new") and self._now - status.st_mtime > _HIDDEN_S:
+                        os.unlink(entry.path)  # noqa: PTH108 - of a process that died before it gave it its name
+
+    def _is_late(self) -> bool:
+        return self._deadline is not None and time.monotonic() > self._deadline
+
+    # Retention --------------------------------------------------------------------------------------------------------
+
+    def _retain(self, reserve: int) -> None:
+        days, limit = self._retention
+        self._files.sort(key=lambda file: file.modified)
+        excess = sum(file.size for file in self._files) + reserve - limit if limit is not None else 0
+        kept: list[_File] = []
+        for place, file in enumerate(self._files):
+            age = self._now - file.modified
+            too_old = days is not None and age > days * 86_400
+            if (not too_old and excess <= 0) or self._is_late():
+                kept.extend(self._files[place:])
+                break
+            if self._is_over(file, believing_age=too_old):
+                os.unlink(file.path)  # noqa: PTH108
+                excess -= file.size
+            else:
+                kept.append(file)
+        self._files = kept
+
+    def _is_over(self, file: _File, *, believing_age: bool) -> bool:
+        """Whether nothing more is written to a file, as far as can be told; what is old enough counts as over."""
+        owner, number, is_bundle = file.name
+        if is_bundle or number < self._newest[owner]:
+            return True
+        fields = _first_line(file.path)
+        state = "unknown" if fields is None else liveness_of(file.path, fields)
+        return state == "dead" or (believing_age and state == "unknown")
+
+    # Folding ----------------------------------------------------------------------------------------------------------
+
+    def _settle(self) -> None:
+        """Remove what is in a bundle that is on the disk by now."""
+        here = {os.path.basename(file.path): file for file in self._files}  # noqa: PTH119
+        for bundle in [file for file in self._files if file.name.is_bundle]:
+            sources = [name for name in _sources_of(bundle.path) if name in here]
+            if not sources:
+                continue
+            if self._now - os.stat(bundle.path).st_ctime > _SETTLED_S and not self._is_late():  # noqa: PTH116
+                _sync(bundle.path)  # so this takes no time, unless the disk is in trouble
+                for name in sources:
+                    os.unlink(here[name].path)  # noqa: PTH108
+                gone = set(sources)
+                self._files = [file for file in self._files if os.path.basename(file.path) not in gone]  # noqa: PTH119
+            else:
+                self._sources.update(sources)
+
+    def _fold_journals(self) -> None:
+        owners: dict[str, list[_File]] = {}
+        for file in self._files:
+            if not file.name.is_bundle and os.path.basename(file.path) not in self._sources:  # noqa: PTH119
+                owners.setdefault(file.name.owner, []).append(file)
+        small = [files for files in owners.values() if sum(file.size for file in files) < _SMALL]
+        if sum(map(len, small)) >= _MIN_JOURNALS:
+            over: list[_File] = []
+            for files in small:
+                newest = max(files, key=lambda file: file.name.number)
+                if self._is_late() or len(over) >= self._most:
+                    break
+                if self._is_over(newest, believing_age=False) and all(_is_headed(file.path) for file in files):
+                    over += sorted(files, key=lambda file: file.name.number)
+            if len(over) >= _MIN_JOURNALS:
+                self._bundle(over, _journal_content)
+
+    def _fold_bundles(self) -> None:
+        bundles = [
+            file
+            for file in self._files
+            if file.name.is_bundle and file.size < _LARGE_BUNDLE and os.path.basename(file.path) not in self._sources  # noqa: PTH119
+        ]
+        if len(bundles) >= _MIN_BUNDLES and not self._is_late():
+            self._bundle(bundles[: self._most], _bundle_content)
+
+    def _bundle(self, files: list[_File], content_of: Callable[[str], bytes]) -> None:
+        """Put files into a new one, which gets its name when all is in it."""
+        bundle_id = os.urandom(16).hex()
+        name = bundle_name(bundle_id)
+        hidden = os.path.join(self._folder, f".{name}.new")  # noqa: PTH118
+        sources = [os.path.basename(file.path) for file in files]  # noqa: PTH119
+        first = encode_fixed({"type": BUNDLE_STARTED, "time": int(self._now * 1e6), "sources": sources})
+        fd = os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            with open(fd, "wb") as out:  # noqa: PTH123
+                out.write(encode_line(f'{{"v":{FORMAT_VERSION}{first}}}\n'))
+                for file in files:
+                    out.write(content_of(file.path))
+            newest = max(file.modified for file in files)
+            os.utime(hidden, (newest, newest))  # it is as old as what is in it
+            os.rename(hidden, os.path.join(self._folder, name))  # noqa: PTH104, PTH118
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(hidden)  # noqa: PTH108
+            raise
+
+
+def _journal_content(path: str) -> bytes:
+    with open(path, "rb") as file:  # noqa: PTH123
+        content = file.read()
+    return content if content.endswith(b"\n") else content + b"\n"  # death tore its last line
+
+
+def _bundle_content(path: str) -> bytes:
+    with open(path, "rb") as file:  # noqa: PTH123
+        file.readline()  # its own first line, which tells what was put into it
+        return file.read()
+
+
+def _first_line(path: str) -> dict[str, Any] | None:
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123
+            fields: Any = json.loads(file.readline(_FIRST_LINE))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return cast("dict[str, Any]", fields) if isinstance(fields, dict) else None
+
+
+def _is_headed(path: str) -> bool:
+    """Whether a reader knows whose events follow; in a bundle they would be taken for those of the one before."""
+    fields = _first_line(path) or {}
+    return fields.get("type") == PROCESS_STARTED and isinstance(fields.get("process"), str)
+
+
+def _sources_of(bundle: str) -> list[str]:
+    fields = _first_line(bundle) or {}
+    sources = fields.get("sources")
+    return [str(name) for name in cast("Any", sources)] if isinstance(sources, list) else []
+
+
+def _sync(path: str) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

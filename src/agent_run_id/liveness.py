@@ -1,0 +1,61 @@
+"""Liveness: whether the process that owns a journal still lives."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from typing import TYPE_CHECKING, Any, Literal
+
+from agent_run_id.hosts import boot_id, host_name, pid_namespace, process_start
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["State", "liveness_of"]
+
+State = Literal["alive", "dead", "unknown"]
+
+
+def liveness_of(path: str, fields: Mapping[str, Any]) -> State:
+    """Whether the process that owns the first journal at `path` lives.
+
+    Its lock is its heartbeat: the kernel drops it at death. A lock can outlive its process, held by a descriptor that
+    was handed on, so a pid that is gone is a second sign. A journal that was copied here, or written on another host
+    or before the last boot of a host we cannot see, tells nothing.
+
+    Args:
+        path: The journal.
+        fields: What its first line says.
+    """
+    if fields.get("host") != host_name() or fields.get("boot") != boot_id():
+        return "unknown"
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return "unknown"
+    try:
+        if os.fstat(fd).st_ino != fields.get("inode"):
+            return "unknown"  # a copy: nobody holds its lock, whoever lives
+        if not fields.get("locked"):
+            return "dead" if _pid_is_gone(fields) else "alive"
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: two readers must not take each other for the owner
+    except BlockingIOError:
+        return "dead" if _pid_is_gone(fields) else "alive"
+    except OSError:
+        return "unknown"
+    finally:
+        os.close(fd)
+    return "dead"
+
+
+def _pid_is_gone(fields: Mapping[str, Any]) -> bool:
+    pid, started = fields.get("pid"), fields.get("pid_started")
+    if not isinstance(pid, int) or fields.get("pid_namespace") != pid_namespace():
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return started is not None and process_start(pid) not in (None, started)
