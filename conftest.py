@@ -33,7 +33,7 @@ from agent_run_id import configure
 from agent_run_id.ids import depth_limit
 from agent_run_id.journal import recording_in
 from agent_run_id.logs import reset_logging
-from agent_run_id.settings import configured_directory, directory
+from agent_run_id.settings import configured_directory, directory, signing_keys
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -59,6 +59,8 @@ _SUBSTITUTES: Final = (
     (re.compile(r"\b\d\d:\d\d:\d\d\b"), "<time>"),
     (re.compile(r"\b[\d.]+ (?:µs|ms|s|m \d\d s|h \d\d m|d \d\d h)(?=\W|$)"), "<duration>"),
     (re.compile(rf"\b{_HEX}{{32}}\b"), "<process>"),
+    (re.compile(rf"(?<=-){_HEX}{{16}}(?=-)"), "<span>"),  # the parent-id of a traceparent
+    (re.compile(r"(run_id_sig=[\w-]+)\.[\w-]{22}"), r"\1.<signature>"),
     (re.compile(r"\S+, pid \d+ on \S+, "), "<process>, "),
     (re.compile(r"\([\d,]+ bytes\)"), "(<size>)"),
     (re.compile(r"(?<=\S) +"), " "),  # columns are as wide as what is in them
@@ -186,7 +188,7 @@ def _commands(block: str) -> Iterator[tuple[str, str]]:
 @contextlib.contextmanager
 def a_machine_of_its_own() -> Generator[Path]:
     """A home directory for a page, with everything recorded in it; the process is afterwards as it was before."""
-    root, depth, configured = logging.getLogger(), depth_limit(), configured_directory()
+    root, depth, configured, keys = logging.getLogger(), depth_limit(), configured_directory(), signing_keys()
     handlers, level = root.handlers[:], root.level
     environ = os.environ.copy()
     with tempfile.TemporaryDirectory() as temporary, contextlib.chdir(temporary):
@@ -208,7 +210,7 @@ def a_machine_of_its_own() -> Generator[Path]:
                 handler.close()
             root.handlers[:] = handlers
             root.setLevel(level)
-            configure(directory=configured, max_depth=depth)
+            configure(directory=configured, max_depth=depth, signing_keys=keys)
 
 
 class PageItem(pytest.Item):
