@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from agent_run_id.signing import SigningKeys
     from agent_run_id.w3c import Trace
 
-__all__ = ["NOTHING", "POLICIES", "Inbound", "Policy", "admit", "check_policy", "refusals"]
+__all__ = ["NOTHING", "POLICIES", "Inbound", "Policy", "admit", "check_policy", "count", "refusals"]
 
 Policy = Literal["trust", "link", "ignore"]
 """What an edge makes of a run id that comes in.
@@ -111,7 +111,7 @@ NOTHING: Final = Inbound()
 def refusals() -> dict[str, int]:
     """How often this process has not believed what came in, by the first word of `Inbound.refused`.
 
-    ``malformed``, ``ambiguous``, ``unsigned``, ``forged``, ``unknown key`` or ``too deep``.
+    ``malformed``, ``malformed trace``, ``ambiguous``, ``unsigned``, ``forged``, ``unknown key`` or ``too deep``.
     """
     return dict(_counts)
 
@@ -128,9 +128,14 @@ def check_policy(policy: str) -> None:
 
 def refuse(reason: str, trace: Trace | None = None, link: RunId | None = None) -> Inbound:
     """Count what is not believed, and give what is left of it."""
+    count(reason)
+    return Inbound(refused=reason, trace=trace, link=link)
+
+
+def count(reason: str) -> None:
+    """Count what is not believed, by its first word."""
     word = reason.partition(":")[0]
     _counts[word] = _counts.get(word, 0) + 1
-    return Inbound(refused=reason, trace=trace, link=link)
 
 
 def admit(
@@ -166,7 +171,7 @@ def admit(
     if keys is not None:
         reason = keys.problem(run_id.token, signature)
         if reason is not None:
-            return refuse(reason, trace, link=run_id)
+            return refuse(reason, link=run_id)
     if run_id.depth >= depth_limit():
         reason = f"too deep: the sender is at depth {run_id.depth}, and nothing here may be deeper than {depth_limit()}"
         return refuse(reason, trace, link=run_id)

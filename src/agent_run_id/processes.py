@@ -25,7 +25,7 @@ def child_env(base: Mapping[str, str] | None = None, /, **more: str) -> dict[str
     """The environment for a child process that is to join the current run: ``subprocess.run(cmd, env=child_env())``.
 
     A child that imports `agent_run_id` then has the current run as its outermost scope, and the same settings as this
-    process. Outside any run the copy carries none, and nothing stale.
+    process, but for signing keys. Outside any run the copy carries none, and nothing stale.
 
     Args:
         base: What to copy instead of `os.environ`; it is not changed.

@@ -14,11 +14,24 @@ if TYPE_CHECKING:
     from typing import Self
 
     from agent_run_id.ids import RunId
+    from agent_run_id.scope import Scope
 
 __all__ = ["RunContext"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+class _Within(Call):
+    """One call, with a scope of a `RunContext`."""
+
+    __slots__ = ("_owner",)
+
+    def __init__(self, owner: RunContext) -> None:
+        self._owner = owner
+
+    def begin(self) -> Scope:
+        return self._owner.begin()
 
 
 class RunContext(ScopeOwner):
@@ -65,7 +78,7 @@ class RunContext(ScopeOwner):
 
     def __call__(self, fn: Callable[P, T]) -> Callable[P, T]:
         """Decorate a function, coroutine function, generator or async generator to run with this id current."""
-        return wrap_calls(fn, lambda args, kwargs: Call(self._run_id))
+        return wrap_calls(fn, lambda args, kwargs: _Within(self))
 
     def __repr__(self) -> str:
         return f"RunContext({self._run_id!r})"

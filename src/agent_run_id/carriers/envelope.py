@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from pydantic import BaseModel, Field, field_validator
 
 from agent_run_id.carriers import body
+from agent_run_id.inbound import count
 from agent_run_id.run_context import RunContext
 from agent_run_id.scope import CURRENT, CurrentRun
 
@@ -47,6 +48,7 @@ class Envelope(BaseModel, Generic[T]):
         try:
             lineage: Lineage | None = validate(value)
         except ValueError:
+            count(f"malformed: {body.KEY!r} is not the run of a sender")
             return None
         return lineage
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from agent_run_id.carriers.shapes import MAX_TEXT, pairs_of, texts_of
 from agent_run_id.errors import InvalidRunIdError
 from agent_run_id.ids import RunId, depth_limit, random_span
-from agent_run_id.inbound import admit
+from agent_run_id.inbound import admit, count
 from agent_run_id.scope import CurrentRun, current_parent
 from agent_run_id.settings import signing_keys
 from agent_run_id.w3c import (
@@ -265,10 +265,23 @@ def decide(
     ):
         return admitted[1]
     run_id, trace, problem = _read(head, said, found[2], token)
+    trace_problem = _trace_problem(found, head, said) if policy != "ignore" else None
+    if trace_problem is not None:
+        if run_id is None and problem is None:
+            problem = trace_problem
+        else:
+            count(trace_problem)
     inbound = admit(run_id, policy=policy, keys=keys, signature=said.signature, trace=trace, problem=problem)
     if inbound.run_id is not None and said.names_run and token is None:
         said.admitted = (head, inbound, inbound.run_id.depth)
     return inbound
+
+
+def _trace_problem(found: tuple[list[str], list[str], list[str]], head: object, said: _State) -> str | None:
+    """What is wrong with the W3C trace, where there is one that cannot be gone on with."""
+    if head is None and found[0]:
+        return f"malformed trace: {TRACEPARENT} is not valid" + (" when there are several" if found[0][1:] else "")
+    return f"malformed trace: {TRACESTATE} is not valid" if said.is_void else None
 
 
 def run_in(found: tuple[list[str], list[str], list[str]], token: str) -> RunId | None:
@@ -308,7 +321,7 @@ def _read(
 class _State:
     """What a `tracestate` says: the run in it, and what others have put there."""
 
-    __slots__ = ("admitted", "names_run", "others", "problem", "run_id", "signature")
+    __slots__ = ("admitted", "is_void", "names_run", "others", "problem", "run_id", "signature")
 
     # What was last made of it where keys had no say: of which traceparent, what, and how deep it is.
     admitted: tuple[tuple[str, int] | None, Inbound, int] | None
@@ -318,6 +331,7 @@ class _State:
 
     def __init__(self, *values: str) -> None:
         self.admitted = None
+        self.is_void = False
         self.signature = self.problem = None
         self.run_id = _leading_run(values[0]) if values else None
         if self.run_id is not None:
@@ -330,7 +344,7 @@ class _State:
 
     def _add(self, members: list[Member] | None) -> None:
         if members is None:  # one of them is not valid, and then none is
-            self.names_run, self.run_id = False, None
+            self.is_void, self.names_run, self.run_id = True, False, None
             return
         ours = {key: value for key, value in members if key in _OURS}
         self.others = tuple([member for member in members if member[0] not in _OURS])
@@ -367,7 +381,7 @@ def _bare(run_ids: list[str]) -> tuple[RunId | None, str | None]:
     if any(other.strip(" \t") != text for other in run_ids):
         return None, f"ambiguous: there are {len(run_ids)} different ids in {RUN_ID}"
     if len(text) != 36:
-        return None, f"malformed: {RUN_ID} is the text of a UUID in 36 characters, and this one has {len(text)}"
+        return None, f"malformed: {RUN_ID} is the text of a UUID in 36 characters"
     return read_token(text.lower())
 
 

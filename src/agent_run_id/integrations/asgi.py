@@ -42,9 +42,11 @@ _SERVER_ERROR: Final = 500
 class RunMiddleware:
     """A `request` run around every request, from its first byte to the end of its background work.
 
-    The answer carries the run's id as ``X-Run-Id``. A run fails with the exception that leaves the application, or with
-    an answer from 500 on. Whatever runs at start-up and shut-down is in no run, also in a process that joined one: that
-    one is dropped for the whole process, since nothing that a server does is part of it.
+    Every answer that passes it carries the run's id as ``X-Run-Id``; to have it on the answer of a framework to an
+    exception that nobody caught, wrap the whole application: ``app = RunMiddleware(app, …)``. A run fails with the
+    exception that leaves the application, or with an answer from 500 on. Whatever runs at start-up and shut-down is in
+    no run, also in a process that joined one: that one is dropped for the whole process, since nothing that a server
+    does is part of it.
 
     Args:
         app: The application to wrap: ``app.add_middleware(RunMiddleware, inbound=…)``, or ``RunMiddleware(app, …)``.
