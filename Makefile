@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: help demo test lint types docs bench-append clean
+.PHONY: help demo test lint types docs bench clean
 
 help:
 	@echo "make demo    trace a nested agent program and print its tree"
@@ -11,6 +11,7 @@ help:
 	@echo "make lint    format check, linter, import floors"
 	@echo "make types   mypy and pyright, both strict"
 	@echo "make docs    build the documentation into site/"
+	@echo "make bench   time it beside the alternatives, for half an hour"
 	@echo "make clean   remove what the others made"
 
 # One local environment; each stamp says what is installed in it.
@@ -41,8 +42,11 @@ types: $(VENV)/.lint $(VENV)/.test
 docs: $(VENV)/.docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-bench-append: $(VENV)/.demo
+bench: $(VENV)/.test
 	$(BIN)/python benchmarks/append.py
+	$(BIN)/python benchmarks/walls.py
+	$(BIN)/python benchmarks/carriers.py
+	$(BIN)/python benchmarks/recording.py
 
 clean:
 	rm -rf $(VENV) .ci-venvs .demo-runs .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist site
