@@ -11,12 +11,9 @@ and what we remember does not help. Nothing here fails by being slow.
 
 import argparse
 import json
-import os
-import platform
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib.metadata import version
 from itertools import cycle
 from pathlib import Path
 from statistics import median, quantiles
@@ -25,6 +22,7 @@ from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.context import Context
 from opentelemetry.propagators.composite import CompositePropagator
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from tables import about, show
 
 import agent_run_id as ari
 from agent_run_id import carriers
@@ -138,15 +136,6 @@ def measure(case: Case, seconds: float) -> Row:
     }
 
 
-def show(rows: list[Row]) -> None:
-    """Print the rows as an aligned table, which is Markdown as well."""
-    table = [list(rows[0]), *([str(value) for value in row.values()] for row in rows)]
-    widths = [max(len(text) for text in column) for column in zip(*table, strict=True)]
-    table.insert(1, ["-" * width for width in widths])
-    for row in table:
-        print("|", " | ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)), "|")
-
-
 def main() -> None:
     """Measure, print, and keep the figures if asked."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -154,18 +143,12 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures here")
     chosen = parser.parse_args()
     ari.configure(directory="off")
-    about = {
-        "agent_run_id": ari.__version__,
-        "opentelemetry-api": version("opentelemetry-api"),
-        "python": f"{platform.python_implementation()} {platform.python_version()}",
-        "machine": f"{os.cpu_count()} cores, {platform.system()} {platform.release()} {platform.machine()}",
-        "load before": f"{os.getloadavg()[0]:.2f}",
-    }
-    print(" · ".join(f"{key}: {value}" for key, value in about.items()), end="\n\n")
+    place = about("opentelemetry-api")
+    print(" · ".join(f"{key}: {value}" for key, value in place.items()), end="\n\n")
     rows = [measure(case, QUICK_SECONDS if chosen.quick else FULL_SECONDS) for case in cases()]
     show(rows)
     if chosen.json:
-        chosen.json.write_text(json.dumps({"about": about, "rows": rows}, indent=2, ensure_ascii=False) + "\n")
+        chosen.json.write_text(json.dumps({"about": place, "rows": rows}, indent=2, ensure_ascii=False) + "\n")
 
 
 if __name__ == "__main__":

@@ -13,19 +13,18 @@ import argparse
 import gc
 import json
 import os
-import platform
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from statistics import mean, median, quantiles
 
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.trace import Tracer
+from tables import about, show
 
 import agent_run_id as ari
 from agent_run_id.journal import current_journal
@@ -170,33 +169,14 @@ def memory(children: int) -> Row:
     return {"children": children, "grown MB": f"{grown:.2f}", "µs a child": f"{took * 1e6 / children:.2f}"}
 
 
-def show(rows: list[Row]) -> None:
-    """Print the rows as a table, which is Markdown as well."""
-    table = [
-        list(rows[0]),
-        ["-" * len(name) for name in rows[0]],
-        *([str(value) for value in row.values()] for row in rows),
-    ]
-    widths = [max(len(text) for text in column) for column in zip(*table, strict=True)]
-    for row in table:
-        print("|", " | ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)), "|")
-    print()
-
-
 def main() -> None:
     """Measure, print, and keep the figures if asked."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="shorter, noisier")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures here")
     chosen = parser.parse_args()
-    about = {
-        "agent_run_id": ari.__version__,
-        "opentelemetry-sdk": version("opentelemetry-sdk"),
-        "python": f"{platform.python_implementation()} {platform.python_version()}",
-        "machine": f"{os.cpu_count()} cores, {platform.system()} {platform.release()} {platform.machine()}",
-        "load before": f"{os.getloadavg()[0]:.2f}",
-    }
-    print(" · ".join(f"{key}: {value}" for key, value in about.items()), end="\n\n")
+    place = about("opentelemetry-sdk")
+    print(" · ".join(f"{key}: {value}" for key, value in place.items()), end="\n\n")
     with tempfile.TemporaryDirectory() as directory:
         ari.configure(directory=directory, retention_bytes=512 * 1024 * 1024)
         count = calibrated()
@@ -206,7 +186,7 @@ def main() -> None:
         show(flat)
         print(current_journal().accounts()._replace(directory=None))
     if chosen.json:
-        chosen.json.write_text(json.dumps({"about": about, "beside": rows, "memory": flat}, indent=2) + "\n")
+        chosen.json.write_text(json.dumps({"about": place, "beside": rows, "memory": flat}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

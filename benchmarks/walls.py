@@ -12,7 +12,6 @@ import argparse
 import asyncio
 import json
 import os
-import platform
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -22,6 +21,8 @@ from functools import partial
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Literal
+
+from tables import about, show
 
 import agent_run_id as ari
 
@@ -241,25 +242,6 @@ def compared(case: Case, floors: list[float], ours: list[float]) -> Row:
 # -- the report -------------------------------------------------------------------------------------------------------
 
 
-def machine() -> dict[str, str]:
-    """Where the figures were taken."""
-    return {
-        "agent_run_id": ari.__version__,
-        "python": f"{platform.python_implementation()} {platform.python_version()}",
-        "machine": f"{os.cpu_count()} cores, {platform.system()} {platform.release()} {platform.machine()}",
-        "load before": f"{os.getloadavg()[0]:.2f}",
-    }
-
-
-def show(rows: list[Row]) -> None:
-    """Print the rows as an aligned table, which is Markdown as well."""
-    table = [list(rows[0]), *([str(value) for value in row.values()] for row in rows)]
-    widths = [max(len(text) for text in column) for column in zip(*table, strict=True)]
-    table.insert(1, ["-" * width for width in widths])
-    for row in table:
-        print("|", " | ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)), "|")
-
-
 def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -286,14 +268,14 @@ def main() -> None:
     """Measure, print, and keep the figures if asked."""
     chosen = arguments()
     ari.configure(directory="off")
-    about = machine()
-    print(" · ".join(f"{key}: {value}" for key, value in about.items()), end="\n\n")
+    place = about()
+    print(" · ".join(f"{key}: {value}" for key, value in place.items()), end="\n\n")
     results = run(QUICK_SECONDS if chosen.quick else FULL_SECONDS)
     show(results)
-    about["load after"] = f"{os.getloadavg()[0]:.2f}"
-    print(f"\nload after: {about['load after']} (we make 1; with more, others disturb the figures)")
+    place["load after"] = f"{os.getloadavg()[0]:.2f}"
+    print(f"\nload after: {place['load after']} (we make 1; with more, others disturb the figures)")
     if chosen.json:
-        report = {"about": about, "rows": results}
+        report = {"about": place, "rows": results}
         chosen.json.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
 
 

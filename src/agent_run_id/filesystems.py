@@ -1,4 +1,4 @@
-"""File systems: which of them are on another machine, where locks and caches promise less."""
+"""File systems: which of them are on another machine, where locks and caches promise less; and what is on the disk."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import re
 from typing import Final
 
-__all__ = ["network_type"]
+__all__ = ["network_type", "sync"]
 
 _MOUNTS: Final = "/proc/self/mountinfo"
 _NETWORK: Final = frozenset(
@@ -62,3 +62,16 @@ def network_type(path: str, mounts: str = _MOUNTS) -> str | None:
         if real.startswith(point) and len(point) >= len(best):  # the last of several mounted on one place is seen
             best, found = point, kind
     return found if found in _NETWORK else None
+
+
+def sync(path: str) -> None:
+    """Wait until a file, or the names in a directory, are on the disk.
+
+    Raises:
+        OSError: it cannot be told whether they are.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

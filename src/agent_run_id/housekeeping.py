@@ -22,6 +22,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from agent_run_id.events import BUNDLE_STARTED, FORMAT_VERSION, PROCESS_STARTED, encode_fixed, encode_line
+from agent_run_id.filesystems import sync
 from agent_run_id.layout import JOURNALS, Name, bundle_name, parse_name
 from agent_run_id.liveness import liveness_of
 
@@ -182,7 +183,7 @@ class _House:
             if not sources:
                 continue
             if self._now - os.stat(bundle.path).st_ctime > _SETTLED_S and not self._is_late():  # noqa: PTH116
-                _sync(bundle.path)  # so this takes no time, unless the disk is in trouble
+                sync(bundle.path)  # so this takes no time, unless the disk is in trouble
                 for name in sources:
                     os.unlink(here[name].path)  # noqa: PTH108
                 gone = set(sources)
@@ -269,11 +270,3 @@ def _sources_of(bundle: str) -> list[str]:
     fields = _first_line(bundle) or {}
     sources = fields.get("sources")
     return [str(name) for name in cast("Any", sources)] if isinstance(sources, list) else []
-
-
-def _sync(path: str) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Final
 from agent_run_id import settings
 from agent_run_id.errors import StoreError
 from agent_run_id.events import FORMAT_VERSION, PROCESS_STARTED, encode_fixed, encode_line
-from agent_run_id.filesystems import network_type
+from agent_run_id.filesystems import network_type, sync
 from agent_run_id.hosts import describe_process
 from agent_run_id.housekeeping import keep_house
 from agent_run_id.layout import JOURNALS, journal_name
@@ -220,7 +220,7 @@ def _create(directory: str, process_id: str, number: int) -> tuple[int, _Segment
         path = os.path.join(folder, name)  # noqa: PTH118
         os.rename(hidden, path)  # noqa: PTH104
         if settings.fsync() != "never":
-            _sync_folder(folder)  # a file whose name is lost in a power cut is lost
+            sync(folder)  # a file whose name is lost in a power cut is lost
     except BaseException:
         os.close(fd)
         _unlink(hidden)
@@ -262,14 +262,6 @@ def _folder(directory: str) -> str:
 def _segment_bytes() -> int:
     kept = settings.retention().size
     return SEGMENT_BYTES if kept is None else min(SEGMENT_BYTES, max(1, kept // _SEGMENTS_KEPT))
-
-
-def _sync_folder(folder: str) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 _told_of_network: list[None] = []
