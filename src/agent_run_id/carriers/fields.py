@@ -104,7 +104,7 @@ def fields_for(
         if run.members:
             fields[TRACESTATE] = format_members([], run.members)
         return fields
-    written = said_by(run, keys)
+    written = said_by(run, keys or signing_keys())
     return {
         TRACEPARENT: written.head + (span or random_span()) + written.tail,
         TRACESTATE: written.state,
