@@ -23,6 +23,9 @@ traced = pytest.mark.parametrize("shape", TRACED, ids=repr)
 of_each = settings(max_examples=settings().max_examples // 8)
 """Fewer examples, where a law is tried on every shape."""
 
+SINGLE = ("dict", "requests", "mcp", "environ")
+"""Shapes with one value for each name."""
+
 
 def shown(run_id: RunId | None) -> tuple[str | None, Trace | None]:
     """All of an id, where `==` looks at the least of it."""
@@ -178,6 +181,18 @@ def test_without_a_run_a_trace_that_is_not_ours_stays_as_it_is(
     emptied = shape.carrier.inject(carrier, None)
     assert shape.fields(emptied) == theirs
     assert shape.others(emptied) == (shape.others(carrier) if shape.carrier is carriers.environ else [])
+
+
+@pytest.mark.parametrize("shape", [shape for shape in TRACED if shape.name not in SINGLE], ids=repr)
+@of_each
+@given(run_id=run_ids, place=st.integers(0, 3))
+def test_ours_is_found_in_whichever_of_several_headers_it_is(shape: Shape, run_id: RunId, place: int) -> None:
+    plain: dict[str, str] = {}
+    fields = list(carriers.headers.inject(plain, run_id).items())
+    carrier = shape.make([*fields[:place], ("tracestate", "vendor=1"), *fields[place:]])
+    emptied = shape.carrier.inject(carrier, None)
+    assert shape.fields(emptied) == {}
+    assert shape.others(emptied) == []
 
 
 def test_what_cannot_be_written_to_is_refused_with_what_to_do() -> None:

@@ -20,6 +20,7 @@ from agent_run_id.carriers.fields import (
     has_our_member,
     write_new,
 )
+from agent_run_id.carriers.shapes import pairs_of
 from agent_run_id.ids import RunId
 from agent_run_id.inbound import check_policy
 from agent_run_id.scope import CURRENT, CurrentRun, current_run_id
@@ -95,13 +96,18 @@ def write(carrier: _Headers, fields: dict[str, str]) -> None:
     stale = [
         name for name in _names(carrier) if isinstance(name, str) and len(name) in _LENGTHS and name.lower() in _FIELDS
     ]
-    if not fields and not any(name.lower() == TRACESTATE and has_our_member(carrier[name]) for name in stale):
+    if not fields and not has_our_member(_states(carrier)):
         stale = [name for name in stale if name.lower() == RUN_ID]
     for name in stale:
         with suppress(KeyError):  # it stood there several times, and all went at once
             del carrier[name]
     for name, value in fields.items():
         carrier[name] = value
+
+
+def _states(carrier: Any) -> list[Any]:
+    # Not `carrier[name]`: where there are several headers of a name, most types give the first.
+    return [value for name, value in pairs_of(carrier, ()) if isinstance(name, str) and name.lower() == TRACESTATE]
 
 
 def _names(carrier: Any) -> list[Any]:

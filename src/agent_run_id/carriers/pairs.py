@@ -28,9 +28,8 @@ def write_pairs(
         raise TypeError(f"these headers are written to a list of pairs, not to a {type(carrier).__name__}: use list(…)")
     fields_there = [_field(pair) for pair in carrier]
     stale = {RUN_ID, TRACEPARENT, TRACESTATE}
-    if not fields and not any(
-        field == TRACESTATE and has_our_member(pair[1]) for field, pair in zip(fields_there, carrier, strict=True)
-    ):
+    states = [pair[1] for field, pair in zip(fields_there, carrier, strict=True) if field == TRACESTATE]
+    if not fields and not has_our_member(states):
         stale = {RUN_ID}
     kept = [pair for field, pair in zip(fields_there, carrier, strict=True) if field not in stale]
     kept += [(name_of(name), value.encode("ascii")) for name, value in fields.items()]
