@@ -39,5 +39,12 @@ def inject(
 def extract(carrier: Any, *, policy: Policy = "trust", keys: SigningKeys | None = None) -> Inbound:
     """Read the run out of a list of headers, or out of the scope that has it; as `carriers.headers.extract`."""
     check_policy(policy)
-    headers: Any = cast("Any", dict).get(carrier, "headers") if isinstance(carrier, dict) else None
+    headers = _headers_of(carrier)
     return extract_fields(carrier if headers is None else headers, policy=policy, keys=keys)
+
+
+def _headers_of(carrier: Any) -> Any:
+    try:
+        return cast("Any", carrier).get("headers") if isinstance(carrier, dict) else None
+    except Exception:  # even to be asked for its type can be too much for an object of somebody else's
+        return None

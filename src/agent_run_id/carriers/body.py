@@ -82,14 +82,9 @@ def extract(carrier: Any, *, policy: Policy = "trust", keys: SigningKeys | None 
     """
     check_policy(policy)
     try:
-        values = _values(carrier)
+        run_id, signature, problem = _read(_values(carrier))
     except Exception:  # no JSON, or an object of somebody else's, whose methods may do anything
-        values = []
-    run_id, signature, problem = None, None, None
-    if len(values) == 1:
-        run_id, signature, problem = _read(values[0])
-    elif values:
-        problem = f"ambiguous: {KEY!r} is there {len(values)} times"
+        run_id, signature, problem = None, None, None
     return admit(run_id, policy=policy, keys=keys, signature=signature, problem=problem)
 
 
@@ -101,17 +96,17 @@ def lineage(run_id: RunId | CurrentRun | None, keys: SigningKeys | None) -> dict
     return {TOKEN: token} if signature is None else {TOKEN: token, SIGNATURE: signature}
 
 
-def _read(value: Any) -> tuple[RunId | None, str | None, str | None]:
-    if value is None:
+def _read(values: list[Any]) -> tuple[RunId | None, str | None, str | None]:
+    """The run in what stands under the reserved key, its signature, and what is wrong where something is."""
+    if len(values) > 1:
+        return None, None, f"ambiguous: {KEY!r} is there {len(values)} times"
+    if not values or values[0] is None:
         return None, None, None
-    if not isinstance(value, dict):
-        return None, None, f"malformed: {KEY!r} is an object with a {TOKEN!r}, not a {type(value).__name__}"
-    fields = cast("dict[str, Any]", value)
-    token, signature = fields.get(TOKEN), fields.get(SIGNATURE)
+    token, signature = _item(values[0], TOKEN), _item(values[0], SIGNATURE)
     if not isinstance(token, str) or not isinstance(signature, str | None):
-        return None, None, f"malformed: {KEY!r} has no {TOKEN!r} that is a text"
-    run_id, problem = read_token(token)
-    return run_id, signature, problem
+        return None, None, f"malformed: {KEY!r} is an object with a {TOKEN!r} that is a text"
+    run_id, problem = read_token(str.__str__(token))
+    return run_id, None if signature is None else str.__str__(signature), problem
 
 
 def _values(carrier: Any) -> list[Any]:
@@ -126,9 +121,12 @@ def _values(carrier: Any) -> list[Any]:
         with suppress(ValueError):  # what comes before a mistake, or a cut, counts
             members.read_all()
         return [value for name, value, _, _ in members.found if name == KEY]
+    return [_item(carrier, KEY)]
+
+
+def _item(carrier: Any, name: str) -> Any:
     lookup = getattr(carrier, "get", None)
-    value: Any = lookup(KEY) if callable(lookup) else getattr(carrier, KEY, None)
-    return [] if value is None else [value]
+    return lookup(name) if callable(lookup) else getattr(carrier, name, None)
 
 
 def _head(carrier: bytes | bytearray) -> str:

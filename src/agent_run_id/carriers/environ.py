@@ -97,6 +97,8 @@ def _found(carrier: Any) -> tuple[Found, str | None]:
             if isinstance(value, str) and value:
                 found.add(field, value)
         token = carrier.get(VARIABLE)
+        # A plain text, and none of a type of somebody else's.
+        token = str.__str__(token) if isinstance(token, str) and token else None
     except Exception:  # something that is no mapping, or one of somebody else's
         return Found([], [], []), None
-    return found, token if isinstance(token, str) and token else None
+    return found, token
