@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from unittest.mock import MagicMock, Mock
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent_run_id import RunId, SigningKeys, carriers
+from agent_run_id.carriers import fields
 from tests.carriers_table import CARRIERS
 from tests.hostile_values import (
     Handed,
@@ -23,6 +25,9 @@ from tests.hostile_values import (
     hurt,
 )
 from tests.strategies import broken_tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 KEYS = SigningKeys({"k1": "0123456789abcdef"})
 NAMES = ["traceparent", "tracestate", "x-run-id", "run_id", "run_id_sig", "agent_run", "AGENT_RUN_ID", "TRACEPARENT"]
@@ -129,10 +134,10 @@ VALUES: list[Any] = [
     "",
     b"",
     HalfText(TOKEN[:-1]),
-    HostileText(TOKEN),
+    HostileText(TOKEN[:-1]),
     "x" * 100_000,
     ["x" * 100_000] * 3,
-    {"run_id": HostileText(TOKEN)},
+    {"run_id": HostileText(TOKEN[:-1])},
     {"run_id": HalfText(TOKEN[:-1]), "sig": HostileText("s")},
     {"run_id": HostileEverything()},
     RaisingDict(run_id=TOKEN),
@@ -157,6 +162,13 @@ def extract(carrier: Any, given: Any) -> None:
 @pytest.mark.parametrize("place", range(len(JUNK)))
 def test_junk_is_no_run_and_raises_nothing(carrier: Any, place: int) -> None:
     extract(carrier, JUNK[place])
+
+
+@each_carrier
+@pytest.mark.parametrize("place", range(len(VALUES)))
+def test_junk_under_a_name_of_ours_is_no_run_and_raises_nothing(carrier: Any, place: int) -> None:
+    for name in NAMES:
+        extract(carrier, {name: VALUES[place]})
 
 
 @each_carrier
@@ -193,3 +205,99 @@ def test_no_text_is_a_run(carrier: Any, text: Any) -> None:
 
 def test_of_what_raises_half_way_nothing_is_kept() -> None:
     assert repr(carriers.headers.extract(RaisingLater())) == repr(carriers.query.extract(RaisingLater())) == "Inbound()"
+
+
+BAD: list[Any] = ["x", "a=b=c", "A=1", "a=\x00", b"\xff", "x" * 40_000, "x" * 70_000, b"x" * 70_000, 1, ["a=1"] * 101]
+
+
+def test_a_tracestate_counts_as_a_whole_over_all_its_headers() -> None:
+    run_id = RunId.generate(RunId.generate())
+    pairs = list(carriers.headers.inject(dict[str, str](), run_id).items())
+    for place in range(len(pairs) + 1):
+        for value in (None, "", b" \t", [], *BAD):
+            found = carriers.headers.extract([*pairs[:place], ("tracestate", value), *pairs[place:]])
+            assert found.run_id is not None
+            # Without its state only the bare id is left.
+            assert found.run_id.token == (run_id.value if value in BAD else run_id.token)
+
+
+@pytest.mark.parametrize("count", [2, 50, 5000])
+def test_what_is_there_twice_and_differs_is_ambiguous_and_what_is_the_same_is_not(count: int) -> None:
+    same, other = RunId.generate().value, RunId.generate().value
+    many = [("x-run-id", same)] * count
+    assert (carriers.headers.extract([*many, ("x-run-id", other)]).refused or "").startswith("ambiguous")
+    assert carriers.headers.extract([("x-run-id", same), ("X-Run-Id", same)]).run_id == RunId(same)
+    for query in ([("run_id", same)] * count, {"run_id": [same] * count}, "&".join([f"run_id={same}"] * count)):
+        assert (carriers.query.extract(query).refused or "").startswith(("ambiguous", "malformed")) or len(
+            query
+        ) > 65_536
+    body = "{" + ",".join([f'"agent_run":{{"run_id":"{same}"}}'] * count) + "}"
+    assert (carriers.body.extract(body).refused or "").startswith("ambiguous")
+
+
+# Bounds ---------------------------------------------------------------------------------------------------------------
+
+MEGABYTES = 10_000_000
+BOUND = 262_144
+"""More than this nothing that comes in can take, however long it is."""
+
+LONG: dict[str, Callable[[str], Any]] = {
+    "text": lambda name: {name: "x" * MEGABYTES},
+    "bytes": lambda name: {name: b"x" * MEGABYTES},
+    "list": lambda name: {name: [b"x" * 65_536] * 150},
+    "long list": lambda name: {name: ["a"] * 1_000_000},
+    "often": lambda name: [(name, b"x" * 65_536)] * 150,
+    "very often": lambda name: [(name, "a")] * 60_000,
+    "object": lambda name: {name: {"run_id": TOKEN, "sig": "k1." + "x" * MEGABYTES}},
+}
+WHOLE: dict[str, Callable[[], Any]] = {
+    "text": lambda: "x" * MEGABYTES,
+    "bytes": lambda: b"x" * MEGABYTES,
+    "braces": lambda: "{" * MEGABYTES,
+    "brackets": lambda: b"[" * MEGABYTES,
+    "query": lambda: "?" + "run_id=a&" * (MEGABYTES // 9),
+    "body": lambda: b'{"agent_run":"' + b"x" * MEGABYTES,
+    "bytearray": lambda: bytearray(MEGABYTES),
+    "one name": lambda: {"x" * MEGABYTES: "1"} | carriers.headers.inject(dict[str, str](), DEEPEST),
+    "a name of bytes": lambda: {b"x" * MEGABYTES: b"1"},
+    "names": lambda: dict.fromkeys(map(str, range(60_000)), "1") | carriers.headers.inject(dict[str, str](), DEEPEST),
+    "token": lambda: {"run_id": DEEPEST.token, "run_id_sig": "k1." + "x" * MEGABYTES},
+}
+
+
+def peak_of(carrier: Any, long: Any, keys: SigningKeys | None) -> int:
+    tracemalloc.start()
+    try:
+        found = carrier.extract(long, keys=keys)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+        assert found.run_id is None
+
+
+@pytest.mark.parametrize("name", ["traceparent", "tracestate", "x-run-id", "run_id", "agent_run", "AGENT_RUN_ID"])
+@pytest.mark.parametrize("make", LONG.values(), ids=LONG)
+def test_ten_megabytes_under_a_name_of_ours_take_no_more_memory_than_the_bound(
+    name: str, make: Callable[[str], Any]
+) -> None:
+    long = make(name)
+    assert {carrier.__name__: peak for carrier in CARRIERS if (peak := peak_of(carrier, long, KEYS)) > BOUND} == {}
+
+
+@pytest.mark.parametrize("make", WHOLE.values(), ids=WHOLE)
+def test_ten_megabytes_take_no_more_memory_than_the_bound(make: Callable[[], Any]) -> None:
+    long = make()
+    for keys in (None, KEYS):
+        assert {carrier.__name__: peak for carrier in CARRIERS if (peak := peak_of(carrier, long, keys)) > BOUND} == {}
+
+
+def test_what_is_remembered_is_bounded_in_number_and_in_size() -> None:
+    for number in range(2000):
+        run_id = RunId.generate()
+        plain: dict[str, str] = {}
+        carriers.headers.extract(carriers.headers.inject(plain, run_id))
+        state = f"a={number}," + ",".join(f"k{place}={'v' * 250}" for place in range(10))
+        carriers.headers.extract({"traceparent": f"00-{'1' * 32}-{'1' * 16}-01", "tracestate": state})
+    assert fields._remembered.cache_info().currsize <= 256
+    assert len(fields._written) <= 256
+    assert fields._MAX_REMEMBERED * 256 <= BOUND

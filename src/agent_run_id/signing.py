@@ -21,6 +21,7 @@ KEYS_VARIABLE: Final = "AGENT_RUN_SIGNING_KEYS"
 
 _MIN_SECRET: Final = 16
 _MAX_KEY_ID: Final = 64
+_MAX_SIGNATURE: Final = _MAX_KEY_ID + 1 + 22
 _KEY_ID: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
 _FORM: Final = "a key is '<id>:<secret>', one to a line, the one to sign with first"
 
@@ -101,10 +102,12 @@ class SigningKeys:
         """What is wrong with the signature of a token, in a word and a sentence; None when it is good."""
         if signature is None:
             return "unsigned: keys are configured, and the token came without a signature"
+        if len(signature) > _MAX_SIGNATURE:
+            return f"forged: a signature has at most {_MAX_SIGNATURE} characters, and this one has {len(signature)}"
         key_id, _, digest = signature.partition(".")
         secret = self._secrets.get(key_id)
         if secret is None:
-            return f"unknown key: it is signed with {key_id[:_MAX_KEY_ID]!r}, and the keys here are {self.key_ids}"
+            return f"unknown key: it is signed with {key_id!r}, and the keys here are {self.key_ids}"
         from hmac import compare_digest
 
         if not compare_digest(_digest(secret, token).encode(), digest.encode("utf-8", "replace")):

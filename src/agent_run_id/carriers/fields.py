@@ -14,7 +14,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from agent_run_id.carriers.shapes import MAX_TEXT, pairs_of, texts_of
+from agent_run_id.carriers.shapes import INVALID, MAX_TEXT, MAX_VALUES, pairs_of, texts_of
 from agent_run_id.errors import InvalidRunIdError
 from agent_run_id.ids import RunId, depth_limit, random_span
 from agent_run_id.inbound import admit, count
@@ -201,7 +201,12 @@ class Found(NamedTuple):
         if type(value) is str and len(value) <= MAX_TEXT:
             values.append(value)
         else:
-            values.extend(texts_of(value))
+            room = MAX_TEXT - sum(map(len, values))
+            for text in texts_of(value):
+                room -= len(text)
+                values.append(text if room >= 0 else INVALID)
+        if len(values) > MAX_VALUES:
+            values[:] = [INVALID, INVALID]
 
 
 def find(carrier: Any) -> Found:
@@ -220,7 +225,14 @@ def find(carrier: Any) -> Found:
 def _find_once(carrier: Any) -> tuple[list[str], list[str], list[str]] | None:
     """As `find`, for a dict that has each field once and in lower case; None for any other."""
     head, state, run_id = carrier.get(TRACEPARENT), carrier.get(TRACESTATE), carrier.get(RUN_ID)
-    if type(head) is not str or type(state) is not str or type(run_id) is not str or len(state) > MAX_TEXT:
+    if (
+        type(head) is not str
+        or type(state) is not str
+        or type(run_id) is not str
+        or len(state) + len(run_id) > MAX_TEXT
+    ):
+        return None
+    if sum(map(len, carrier)) > _MAX_NAMES:  # joined they would take as much again
         return None
     names = "\n".join(carrier).lower()
     if names.count(TRACEPARENT) != 1 or names.count(TRACESTATE) != 1 or names.count(RUN_ID) != 1:
@@ -367,6 +379,7 @@ def _leading_run(state: str) -> RunId | None:
 _NO_STATE: Final = _State()
 _remembered: Final = lru_cache(maxsize=256)(_State)
 _MAX_REMEMBERED: Final = 1024
+_MAX_NAMES: Final = 4096
 
 
 def _is_ours(head: tuple[str, int], run_id: RunId) -> bool:

@@ -87,16 +87,22 @@ def extract(carrier: Any, *, policy: Policy = "trust", keys: SigningKeys | None 
     try:
         for name, value in _pairs(carrier):
             if name in _OURS:
-                (tokens if name == PARAMETER else signatures).extend(texts_of(value))
+                _add(tokens if name == PARAMETER else signatures, value)
     except Exception:  # an object of somebody else's, whose methods may do anything
         tokens = []
     run_id, problem = None, None
     if len(tokens) == 1:
         run_id, problem = read_token(tokens[0])
     elif tokens:
-        problem = f"ambiguous: there are {len(tokens)} values of {PARAMETER}"
+        problem = f"ambiguous: there are several values of {PARAMETER}"
     signature = signatures[0] if len(signatures) == 1 else None
     return admit(run_id, policy=policy, keys=keys, signature=signature, problem=problem)
+
+
+def _add(values: list[str], value: Any) -> None:
+    for text in texts_of(value):
+        if len(values) < 2:  # the second is one too many already
+            values.append(text)
 
 
 def _parameters(run_id: RunId | CurrentRun | None, keys: SigningKeys | None) -> list[tuple[str, str]]:

@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Any, Final, cast
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["MAX_TEXT", "pairs_of", "texts_of"]
+__all__ = ["INVALID", "MAX_TEXT", "MAX_VALUES", "pairs_of", "texts_of"]
 
 MAX_TEXT: Final = 65_536
-"""A value longer than this is not looked at."""
-_MAX_VALUES: Final = 100
+"""A value longer than this is not looked at, nor more than this of all values that have to be decoded."""
+MAX_VALUES: Final = 100
+"""More values than this of one name are not looked at."""
+INVALID: Final = "="
+"""Stands for what is not looked at: it is valid nowhere, where nothing at all is an empty but valid `tracestate`."""
 
 
 def pairs_of(carrier: Any, names: Iterable[str]) -> Iterator[tuple[Any, Any]]:
@@ -60,8 +63,8 @@ def _attributes(carrier: Any, names: Iterable[str]) -> Iterator[tuple[Any, Any]]
 
 def texts_of(value: Any) -> Iterator[str]:
     """The texts in a value: itself, or several. What is too long, or no text, counts as one that is not valid."""
-    several = isinstance(value, list | tuple)
-    for one in cast("list[Any]", value)[:_MAX_VALUES] if several else (value,):
+    several = cast("list[Any]", value) if isinstance(value, list | tuple) else [value]
+    for one in several if len(several) <= MAX_VALUES else [INVALID, INVALID]:
         if type(one) is str and len(one) <= MAX_TEXT:
             yield one
         elif isinstance(one, bytes | bytearray) and len(one) <= MAX_TEXT:
@@ -69,4 +72,4 @@ def texts_of(value: Any) -> Iterator[str]:
         elif isinstance(one, str) and len(one) <= MAX_TEXT:
             yield str.__str__(one)
         elif one is not None:
-            yield ""
+            yield INVALID
