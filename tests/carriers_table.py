@@ -234,6 +234,12 @@ READ: Final[list[tuple[str, Any, Callable[[Pairs], Any]]]] = [
     ("query: object", carriers.query, Attributes),
     ("body: read-only", carriers.body, lambda pairs: MappingProxyType({"agent_run": dict(pairs)})),
     ("body: object", carriers.body, lambda pairs: SimpleNamespace(agent_run=dict(pairs))),
+    ("body: objects", carriers.body, lambda pairs: SimpleNamespace(agent_run=Attributes(pairs))),
+    (
+        "body: envelope",
+        carriers.body,
+        lambda pairs: carriers.Envelope[int].model_validate({"payload": 1, "agent_run": dict(pairs)}),
+    ),
     ("body: bytearray", carriers.body, lambda pairs: bytearray(json.dumps({"agent_run": dict(pairs)}).encode())),
     ("environ: read-only", carriers.environ, lambda pairs: MappingProxyType(dict(pairs))),
 ]

@@ -35,8 +35,8 @@ class Envelope(BaseModel, Generic[T]):
     """A payload with the run it was sent in.
 
     ``Envelope.wrap(order)`` on the one side; on the other ``Envelope[Order]`` as the type of the body, and
-    ``with envelope.open() as order: …``. What is no run where one should be does not make the message invalid: it is as
-    if there were none.
+    ``with envelope.open() as order: …``. What is no run where one should be does not make the message invalid: it is
+    counted, and as if there were none.
     """
 
     agent_run: Lineage | None = Field(default=None, description="The run that sent this; written by agent-run-id.")
