@@ -225,16 +225,13 @@ def find(carrier: Any) -> Found:
 def _find_once(carrier: Any) -> tuple[list[str], list[str], list[str]] | None:
     """As `find`, for a dict that has each field once and in lower case; None for any other."""
     head, state, run_id = carrier.get(TRACEPARENT), carrier.get(TRACESTATE), carrier.get(RUN_ID)
-    if (
-        type(head) is not str
-        or type(state) is not str
-        or type(run_id) is not str
-        or len(state) + len(run_id) > MAX_TEXT
-    ):
+    if type(head) is not str or type(state) is not str or type(run_id) is not str:
         return None
-    if sum(map(len, carrier)) > _MAX_NAMES:  # joined they would take as much again
+    try:
+        size = len(state) + len(run_id) + sum(map(len, carrier))
+        names = "\n".join(carrier).lower() if size <= _MAX_ONCE else ""  # joined they take as much again
+    except TypeError:  # some name is no text
         return None
-    names = "\n".join(carrier).lower()
     if names.count(TRACEPARENT) != 1 or names.count(TRACESTATE) != 1 or names.count(RUN_ID) != 1:
         return None
     return [head], [state], [run_id]
@@ -379,7 +376,7 @@ def _leading_run(state: str) -> RunId | None:
 _NO_STATE: Final = _State()
 _remembered: Final = lru_cache(maxsize=256)(_State)
 _MAX_REMEMBERED: Final = 1024
-_MAX_NAMES: Final = 4096
+_MAX_ONCE: Final = 8192
 
 
 def _is_ours(head: tuple[str, int], run_id: RunId) -> bool:
