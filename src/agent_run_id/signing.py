@@ -7,6 +7,7 @@ public, tokens are signed: 128 bits of HMAC-SHA256 over the whole token travel b
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, final
 
 from agent_run_id.errors import ConfigurationError
@@ -44,9 +45,7 @@ class SigningKeys:
     __slots__ = ("_first", "_secrets")
 
     def __init__(self, keys: Mapping[str, bytes | str]) -> None:
-        secrets = {key_id: secret.encode() if isinstance(secret, str) else secret for key_id, secret in keys.items()}
-        for key_id, secret in secrets.items():
-            _check(key_id, secret)
+        secrets = {key_id: _checked(number, key_id, secret) for number, (key_id, secret) in enumerate(keys.items(), 1)}
         if not secrets:
             raise ConfigurationError("there is no key to sign with: give at least one")
         self._secrets = secrets
@@ -60,8 +59,9 @@ class SigningKeys:
             ConfigurationError: (a `ValueError`) a line is no key, or there is none.
             OSError: the file cannot be read.
         """
-        with open(path, encoding="utf-8") as file:  # noqa: PTH123 - pathlib costs 5 ms to import
-            return cls._parsed(file.read(), os.fspath(path))
+        with open(path, "rb") as file:  # noqa: PTH123 - pathlib costs 5 ms to import
+            # What is no UTF-8 stays the bytes it is; the error of the codec would hold the whole file.
+            return cls._parsed(file.read().decode("utf-8-sig", "surrogateescape"), os.fspath(path))
 
     @classmethod
     def from_environment(cls, variable: str = KEYS_VARIABLE) -> Self:
@@ -118,14 +118,21 @@ class SigningKeys:
         return f"<SigningKeys {', '.join(self._secrets)}>"
 
 
-def _check(key_id: object, secret: object) -> None:
+def _checked(number: int, key_id: object, secret: object) -> bytes:
+    # By number: whoever swaps the two has a secret where the id should be, and this goes into a log.
     if not isinstance(key_id, str) or not 0 < len(key_id) <= _MAX_KEY_ID or key_id.strip(_KEY_ID):
-        raise ConfigurationError(f"the id of a key is 1 to {_MAX_KEY_ID} characters of A-Z a-z 0-9 _ -, not {key_id!r}")
+        raise ConfigurationError(
+            f"the id of key {number} is not 1 to {_MAX_KEY_ID} characters of A-Z a-z 0-9 _ -: {_FORM}"
+        )
+    if isinstance(secret, str):
+        with suppress(UnicodeEncodeError):  # which would hold the secret
+            secret = secret.encode("utf-8", "surrogateescape")
     if not isinstance(secret, bytes) or len(secret) < _MIN_SECRET:
         raise ConfigurationError(
-            f"the secret of key {key_id!r} is too short or not bytes: at least {_MIN_SECRET} bytes, such as "
+            f"the secret of key {number} is too short or no text: at least {_MIN_SECRET} bytes, such as "
             "secrets.token_hex(32)"
         )
+    return secret
 
 
 def _digest(secret: bytes, token: str) -> str:
