@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import uuid
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -122,7 +123,7 @@ def test_a_trace_is_that_of_the_root_or_the_callers_and_each_injection_has_a_par
     (one, state), (two, again) = (trace_in(shape, shape.carrier.inject(shape.make([]), run_id)) for _ in range(2))
     assert one.split("-")[2] != two.split("-")[2]
     assert state == again
-    own = (run_id.root_id.replace("-", ""), 3 if run_id.root_id[14] == "4" else 1)
+    own = (run_id.root_id.replace("-", ""), 3 if uuid.UUID(run_id.root_id).version == 4 else 1)
     expected = own if run_id.trace is None else (run_id.trace.trace_id, run_id.trace.flags)
     assert read_traceparent(one) == read_traceparent(two) == expected
     assert read_members([state])[0] == ("runid", run_id.token)

@@ -63,6 +63,7 @@ _OURS: Final = (TOKEN, SIGNATURE)
 _LEADING: Final = f"{TOKEN}="
 _OWN_FLAGS: Final = SAMPLED | RANDOM
 _VERSION_DIGIT: Final = 14
+_VARIANT_DIGIT: Final = 19
 
 # How the three are called, by transport. Whatever is not among these is brought to lower case and looked up again.
 NAMES: Final = {
@@ -175,8 +176,9 @@ def has_our_member(state: Any) -> bool:
 
 
 def _own_flags(root_id: str) -> int:
-    # Section 3.2.2.5.2: "random" promises that the last 7 bytes are. Those of a version-4 UUID are.
-    return _OWN_FLAGS if root_id[_VERSION_DIGIT] == "4" else SAMPLED
+    # Section 3.2.2.5.2: "random" promises that the last 7 bytes are. Those of a version-4 UUID are; the digit of the
+    # version means nothing in a UUID of another variant.
+    return _OWN_FLAGS if root_id[_VERSION_DIGIT] == "4" and root_id[_VARIANT_DIGIT] in "89ab" else SAMPLED
 
 
 def span_of(value: str) -> str:
