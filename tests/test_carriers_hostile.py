@@ -212,7 +212,7 @@ BAD: list[Any] = ["x", "a=b=c", "A=1", "a=\x00", b"\xff", "x" * 40_000, "x" * 70
 
 def test_a_tracestate_counts_as_a_whole_over_all_its_headers() -> None:
     run_id = RunId.generate(RunId.generate())
-    pairs = list(carriers.headers.inject(dict[str, str](), run_id).items())
+    pairs = list(carriers.headers.inject({}, run_id).items())
     for place in range(len(pairs) + 1):
         for value in (None, "", b" \t", [], *BAD):
             found = carriers.headers.extract([*pairs[:place], ("tracestate", value), *pairs[place:]])
@@ -258,9 +258,9 @@ WHOLE: dict[str, Callable[[], Any]] = {
     "query": lambda: "?" + "run_id=a&" * (MEGABYTES // 9),
     "body": lambda: b'{"agent_run":"' + b"x" * MEGABYTES,
     "bytearray": lambda: bytearray(MEGABYTES),
-    "one name": lambda: {"x" * MEGABYTES: "1"} | carriers.headers.inject(dict[str, str](), DEEPEST),
+    "one name": lambda: {"x" * MEGABYTES: "1"} | carriers.headers.inject({}, DEEPEST),
     "a name of bytes": lambda: {b"x" * MEGABYTES: b"1"},
-    "names": lambda: dict.fromkeys(map(str, range(60_000)), "1") | carriers.headers.inject(dict[str, str](), DEEPEST),
+    "names": lambda: dict.fromkeys(map(str, range(60_000)), "1") | carriers.headers.inject({}, DEEPEST),
     "token": lambda: {"run_id": DEEPEST.token, "run_id_sig": "k1." + "x" * MEGABYTES},
 }
 
@@ -294,8 +294,7 @@ def test_ten_megabytes_take_no_more_memory_than_the_bound(make: Callable[[], Any
 def test_what_is_remembered_is_bounded_in_number_and_in_size() -> None:
     for number in range(2000):
         run_id = RunId.generate()
-        plain: dict[str, str] = {}
-        carriers.headers.extract(carriers.headers.inject(plain, run_id))
+        carriers.headers.extract(carriers.headers.inject({}, run_id))
         state = f"a={number}," + ",".join(f"k{place}={'v' * 250}" for place in range(10))
         carriers.headers.extract({"traceparent": f"00-{'1' * 32}-{'1' * 16}-01", "tracestate": state})
     assert fields._remembered.cache_info().currsize <= 256

@@ -188,8 +188,7 @@ def test_without_a_run_a_trace_that_is_not_ours_stays_as_it_is(
 @of_each
 @given(run_id=run_ids, place=st.integers(0, 3))
 def test_ours_is_found_in_whichever_of_several_headers_it_is(shape: Shape, run_id: RunId, place: int) -> None:
-    plain: dict[str, str] = {}
-    fields = list(carriers.headers.inject(plain, run_id).items())
+    fields = list(carriers.headers.inject({}, run_id).items())
     carrier = shape.make([*fields[:place], ("tracestate", "vendor=1"), *fields[place:]])
     emptied = shape.carrier.inject(carrier, None)
     assert shape.fields(emptied) == {}

@@ -103,7 +103,7 @@ def act(step: tuple[Any, ...]) -> Any:
     if step[0] == "extract":
         _, (carrier, content), policy, keys = step
         return shown(carrier.extract(content, policy=policy, keys=keys))
-    written = [carriers.headers.inject(dict[str, str](), step[1], keys=step[2])]
+    written = [carriers.headers.inject({}, step[1], keys=step[2])]
     written.append({name.decode(): value.decode() for name, value in carriers.asgi.inject([], step[1], keys=step[2])})
     return [(each["tracestate"], each["x-run-id"], read_traceparent(each["traceparent"])) for each in written]
 
@@ -135,7 +135,7 @@ def test_asked_again_it_answers_the_same(history: list[tuple[Any, ...]]) -> None
 
 def test_an_environment_with_another_token_leaves_the_headers_alone() -> None:
     run_id = RunId.generate(RunId.generate())
-    headers = carriers.headers.inject(dict[str, str](), run_id)
+    headers = carriers.headers.inject({}, run_id)
     env = {name.upper(): value for name, value in headers.items()}
     assert carriers.environ.extract({**env, "AGENT_RUN_ID": run_id.value}).run_id == run_id
     found = carriers.headers.extract(headers).run_id

@@ -49,7 +49,7 @@ SENDER = RunId.generate(RunId.generate())
 EMPTY = Inbound()
 TRACE_ONLY = carriers.headers.extract({"traceparent": HEAD, "tracestate": STATE})
 LINK = carriers.headers.extract({"x-run-id": SENDER.value}, policy="link")
-VALID = carriers.headers.extract(carriers.headers.inject(dict[str, str](), SENDER.in_trace(FOREIGN)))
+VALID = carriers.headers.extract(carriers.headers.inject({}, SENDER.in_trace(FOREIGN)))
 ALL = {"empty": EMPTY, "trace only": TRACE_ONLY, "link": LINK, "valid": VALID}
 each = pytest.mark.parametrize("inbound", ALL.values(), ids=ALL)
 
@@ -70,7 +70,7 @@ def whole(found: Inbound) -> tuple[Any, ...]:
 
 def headers_here() -> dict[str, str]:
     """What a request sent from here would say."""
-    return carriers.headers.inject(dict[str, str]())
+    return carriers.headers.inject({})
 
 
 def expected_under(inbound: Inbound) -> tuple[str | None, int, Trace | None]:
@@ -187,7 +187,7 @@ def test_as_a_decorator_it_is_the_same_for_every_kind_of_function(inbound: Inbou
 
 @given(run_ids.filter(lambda run_id: run_id.depth < MAX_DEPTH - 1), traces(), spans)
 def test_a_trace_goes_down_the_tree_and_its_parent_id_does_not(run_id: RunId, trace: Trace, span: str) -> None:
-    fields = carriers.headers.inject(dict[str, str](), run_id.in_trace(trace))
+    fields = carriers.headers.inject({}, run_id.in_trace(trace))
     fields["traceparent"] = f"00-{trace.trace_id}-{span}-{trace.flags:02x}"
     with start_run("child", parent=carriers.headers.extract(fields)) as child, start_run("grandchild") as grandchild:
         assert child.id.trace == grandchild.id.trace == trace
@@ -246,7 +246,7 @@ def test_a_trace_crosses_the_walls_with_its_run(wall: Callable[[Callable[[], Any
 def test_a_trace_of_our_own_is_the_root_and_random_only_where_the_root_is(root: uuid.UUID) -> None:
     run_id = RunId(root)
     for each_id in (run_id, RunId.generate(run_id), RunId.generate(RunId.generate(run_id))):
-        head = carriers.headers.inject(dict[str, str](), each_id)["traceparent"]
+        head = carriers.headers.inject({}, each_id)["traceparent"]
         version, trace_id, span, flags = head.split("-")
         assert (version, trace_id, flags) == ("00", root.hex, "03" if root.version == 4 else "01")
         assert span != "0" * 16

@@ -33,7 +33,7 @@ def token_of(run_id: RunId | None) -> str | None:
 
 
 def headers_of(run_id: RunId, keys: SigningKeys | None = None) -> dict[str, str]:
-    return carriers.headers.inject(dict[str, str](), run_id, keys=keys)
+    return carriers.headers.inject({}, run_id, keys=keys)
 
 
 def counted(word: str, extract: Callable[[], Inbound]) -> Inbound:

@@ -9,7 +9,7 @@ object with attributes of these names, such as the request of a task.
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, cast, overload
 
 from agent_run_id.carriers.fields import (
     RUN_ID,
@@ -47,6 +47,17 @@ class _Headers(Protocol):
 
 
 H = TypeVar("H", bound=_Headers)
+
+
+# The first for `{}`, of which a checker cannot say what mapping it is.
+@overload
+def inject(
+    carrier: dict[str, str], run_id: RunId | CurrentRun | None = CURRENT, *, keys: SigningKeys | None = None
+) -> dict[str, str]: ...
+
+
+@overload
+def inject(carrier: H, run_id: RunId | CurrentRun | None = CURRENT, *, keys: SigningKeys | None = None) -> H: ...
 
 
 def inject(carrier: H, run_id: RunId | CurrentRun | None = CURRENT, *, keys: SigningKeys | None = None) -> H:
