@@ -243,6 +243,7 @@ BOUND = 262_144
 
 LONG: dict[str, Callable[[str], Any]] = {
     "text": lambda name: {name: "x" * MEGABYTES},
+    "white space": lambda name: {**carriers.headers.inject({}, DEEPEST), name: " " * MEGABYTES + "x"},
     "bytes": lambda name: {name: b"x" * MEGABYTES},
     "list": lambda name: {name: [b"x" * 65_536] * 150},
     "long list": lambda name: {name: ["a"] * 1_000_000},

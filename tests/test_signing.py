@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from agent_run_id import ConfigurationError, Inbound, RunContext, RunId, SigningKeys, carriers, configure, start_run
 from agent_run_id.ids import MAX_DEPTH
-from agent_run_id.w3c import read_members
-from tests.carriers_table import WRITTEN, Shape
-from tests.strategies import broken_tokens, run_ids, signing_keys
+from agent_run_id.w3c import Trace, read_members
+from tests.carriers_table import TRACED, WRITTEN, Shape
+from tests.strategies import broken_tokens, run_ids, signing_keys, traces
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -269,6 +269,30 @@ def test_what_is_not_believed_is_a_link_and_counted(shape: Shape, run_id: RunId,
             for short in (signature[:-1], signature[:-22], f"{signature}A"):
                 found = shape.carrier.extract(replace(shape, signed, name, value.replace(signature, short)), keys=keys)
                 assert (found.run_id, token_of(found.link)) == (None, run_id.token)
+
+
+@pytest.mark.parametrize("shape", TRACED, ids=repr)
+@settings(max_examples=settings().max_examples // 8)
+@given(run_id=below_the_limit, trace=traces())
+def test_a_trace_goes_on_only_with_a_run_that_is_believed(shape: Shape, run_id: RunId, trace: Trace) -> None:
+    keys = SigningKeys({"k": NEW})
+    signed = shape.carrier.inject(shape.make([]), run_id.in_trace(trace), keys=keys)
+    assert shape.carrier.extract(signed, keys=keys).trace == trace
+    unsigned = shape.carrier.inject(shape.make([]), run_id.in_trace(trace))
+    assert shape.carrier.extract(unsigned, keys=keys).trace is None
+    assert shape.carrier.extract(unsigned, policy="link").trace is None
+
+
+def test_a_trace_that_is_not_valid_is_counted_and_hides_no_run() -> None:
+    run_id = RunId.generate(RunId.generate())
+    fields = headers_of(run_id)
+    for name in ("traceparent", "tracestate"):
+        broken = {**fields, name: "not valid"}
+        before = carriers.refusals().get("malformed trace", 0)
+        assert token_of(carriers.headers.extract(broken).run_id) == run_id.value
+        assert carriers.refusals()["malformed trace"] == before + 1
+        del broken["x-run-id"]
+        counted("malformed trace", lambda broken=broken: carriers.headers.extract(broken))  # type: ignore[misc]
 
 
 def test_a_lone_id_of_an_anonymous_client_is_a_link() -> None:
