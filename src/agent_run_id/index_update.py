@@ -214,10 +214,10 @@ class Update:
             above: set[int] = set()
             for run in empty:
                 row = self._db.execute(
-                    "DELETE FROM runs WHERE pk = ?1 AND NOT EXISTS (SELECT 1 FROM events WHERE run = ?1)"
-                    " AND NOT EXISTS (SELECT 1 FROM runs WHERE parent = ?1)"
-                    " AND NOT EXISTS (SELECT 1 FROM runs WHERE root = ?1) RETURNING parent, root",
-                    [run],
+                    "DELETE FROM runs WHERE pk = ? AND NOT EXISTS (SELECT 1 FROM events WHERE run = ?)"
+                    " AND NOT EXISTS (SELECT 1 FROM runs WHERE parent = ?)"
+                    " AND NOT EXISTS (SELECT 1 FROM runs WHERE root = ?) RETURNING parent, root",
+                    [run] * 4,
                 ).fetchone()
                 if row is not None:
                     self._changed.discard(run)
