@@ -31,6 +31,7 @@ from agent_run_id import (
     traced,
 )
 from agent_run_id.ids import MAX_DEPTH
+from agent_run_id.scope import current_parent
 from agent_run_id.w3c import Trace, read_traceparent
 from tests.programs import run_program
 from tests.strategies import run_ids, spans, trace_ids, traced_run_ids, traces
@@ -240,6 +241,22 @@ def test_a_trace_crosses_the_walls_with_its_run(wall: Callable[[Callable[[], Any
         found = carriers.headers.extract(wall(headers_here))
     assert found.run_id is not None
     assert (found.run_id.token, found.run_id.trace, found.trace) == (run.id.token, FOREIGN, FOREIGN)
+
+
+def place_here() -> tuple[bool, str | None, Trace | None]:
+    """Where a run that starts here is: whether it is a root, what it links to, and its trace."""
+    parent = current_parent()
+    link = None if parent is None or isinstance(parent, RunId) or parent.link is None else parent.link.token
+    run = start_run("here")
+    return run.id.is_root, link, run.id.trace
+
+
+@pytest.mark.parametrize("wall", [in_thread, in_pool, in_process, carried, bound])
+def test_what_came_in_without_a_run_crosses_the_walls_too(wall: Callable[[Callable[[], Any]], Any]) -> None:
+    link = RunId.generate()
+    with RunContext(Inbound(link=link, trace=FOREIGN)):
+        assert wall(place_here) == place_here() == (True, link.token, FOREIGN)
+    assert wall(place_here) == (True, None, None)
 
 
 @given(st.uuids(version=4) | st.uuids().filter(lambda value: value.int != 0))

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, cast
 from agent_run_id.calls import ASYNC_GENERATOR, COROUTINE, FUNCTION, GENERATOR, Call, kind_of, of_kind
 from agent_run_id.generators import drive, drive_async
 from agent_run_id.run_context import RunContext
-from agent_run_id.scope import CURRENT, CurrentRun, Scope, current_run_id, swap
+from agent_run_id.scope import CURRENT, CurrentRun, current_parent, scope_of, swap
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Generator
 
     from agent_run_id.ids import RunId
+    from agent_run_id.inbound import Inbound
 
 __all__ = ["bind", "call_in", "isolated"]
 
@@ -42,7 +43,7 @@ def bind(fn: Callable[P, T], *, run_id: RunId | CurrentRun | None = CURRENT) -> 
     Returns:
         A callable of the same kind and signature, with `fn` as its `__wrapped__`.
     """
-    bound = current_run_id() if isinstance(run_id, CurrentRun) else run_id
+    bound = current_parent() if isinstance(run_id, CurrentRun) else run_id
     return cast("Callable[P, T]", update_wrapper(partial(_CALLERS[kind_of(fn)], fn, bound), fn))
 
 
@@ -51,31 +52,33 @@ def isolated(fn: Callable[P, T]) -> Callable[P, T]:
     return bind(fn, run_id=None)
 
 
-def call_in(fn: Callable[P, T], run_id: RunId | None, /, *args: P.args, **kwargs: P.kwargs) -> T:
+def call_in(fn: Callable[P, T], parent: RunId | Inbound | None, /, *args: P.args, **kwargs: P.kwargs) -> T:
     """Call `fn` in a run: what an executor is given instead of a bound callable, which costs more to make.
 
     A plain call ends in the context it began in, so what was there is put back as it was, whatever `fn` left open.
     """
-    outer = swap(Scope(run_id))
+    outer = swap(scope_of(parent))
     try:
         return fn(*args, **kwargs)
     finally:
         swap(outer)
 
 
-async def _await(fn: Callable[..., Any], run_id: RunId | None, /, *args: Any, **kwargs: Any) -> Any:
-    with RunContext(run_id):
+async def _await(fn: Callable[..., Any], parent: RunId | Inbound | None, /, *args: Any, **kwargs: Any) -> Any:
+    with RunContext(parent):
         return await fn(*args, **kwargs)
 
 
-def _generate(fn: Callable[..., Any], run_id: RunId | None, /, *args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
-    return drive(fn(*args, **kwargs), Call(run_id))
+def _generate(
+    fn: Callable[..., Any], parent: RunId | Inbound | None, /, *args: Any, **kwargs: Any
+) -> Generator[Any, Any, Any]:
+    return drive(fn(*args, **kwargs), Call(parent))
 
 
 def _generate_async(
-    fn: Callable[..., Any], run_id: RunId | None, /, *args: Any, **kwargs: Any
+    fn: Callable[..., Any], parent: RunId | Inbound | None, /, *args: Any, **kwargs: Any
 ) -> AsyncGenerator[Any, Any]:
-    return drive_async(fn(*args, **kwargs), Call(run_id))
+    return drive_async(fn(*args, **kwargs), Call(parent))
 
 
 _CALLERS: Final[dict[int, Callable[..., Any]]] = {

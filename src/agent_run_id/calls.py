@@ -6,12 +6,13 @@ from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, cast
 
 from agent_run_id.generators import drive, drive_async
-from agent_run_id.scope import Scope, enter, leave
+from agent_run_id.scope import Scope, enter, leave, scope_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from agent_run_id.ids import RunId
+    from agent_run_id.inbound import Inbound
 
 __all__ = ["ASYNC_GENERATOR", "COROUTINE", "FUNCTION", "GENERATOR", "Call", "kind_of", "of_kind", "wrap_calls"]
 
@@ -63,16 +64,16 @@ def of_kind(kind: int, fn: Callable[P, T]) -> Callable[P, T]:
 class Call:
     """One call, run with an id current. The base of calls that do more than that."""
 
-    __slots__ = ("run_id",)
+    __slots__ = ("parent",)
 
-    run_id: RunId | None
+    parent: RunId | Inbound | None
 
-    def __init__(self, run_id: RunId | None) -> None:
-        self.run_id = run_id
+    def __init__(self, parent: RunId | Inbound | None) -> None:
+        self.parent = parent
 
     def begin(self) -> Scope:
         """Start whatever the call is, and give the scope to run it in."""
-        return Scope(self.run_id)
+        return scope_of(self.parent)
 
     def finish(self, error: BaseException | None) -> None:
         """End whatever the call was, with what left it."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from agent_run_id import settings
 from agent_run_id.binding import bind, call_in
-from agent_run_id.scope import current_run_id
+from agent_run_id.scope import current_parent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -30,7 +30,7 @@ class BoundThreadPoolExecutor(ThreadPoolExecutor):
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Schedule ``fn(*args, **kwargs)`` in the current run."""
-        return super().submit(call_in, fn, current_run_id(), *args, **kwargs)
+        return super().submit(call_in, fn, current_parent(), *args, **kwargs)
 
     def map(self, fn: Callable[..., T], *iterables: Iterable[Any], **options: Any) -> Iterator[T]:
         """Map `fn` over the iterables in the current run, also what is submitted only while the results are read."""
@@ -63,7 +63,7 @@ class BoundProcessPoolExecutor(ProcessPoolExecutor):
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Schedule ``fn(*args, **kwargs)`` in the current run."""
-        return super().submit(call_in, fn, current_run_id(), *args, **kwargs)
+        return super().submit(call_in, fn, current_parent(), *args, **kwargs)
 
     def map(self, fn: Callable[..., T], *iterables: Iterable[Any], **options: Any) -> Iterator[T]:
         """Map `fn` over the iterables in the current run, also what is submitted only while the results are read."""
@@ -91,7 +91,7 @@ class _BoundExecutor(Executor):
         return getattr(self._executor, name)
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        return self._executor.submit(call_in, fn, current_run_id(), *args, **kwargs)
+        return self._executor.submit(call_in, fn, current_parent(), *args, **kwargs)
 
     def map(self, fn: Callable[..., T], *iterables: Iterable[Any], **options: Any) -> Iterator[T]:
         return self._executor.map(bind(fn), *iterables, **options)

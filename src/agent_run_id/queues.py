@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 
-from agent_run_id.scope import ScopeOwner, current_run_id
+from agent_run_id.inbound import Inbound
+from agent_run_id.scope import ScopeOwner, current_parent
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -33,8 +34,11 @@ class Carried(ScopeOwner, Generic[T]):
 
     item: T
 
-    def __init__(self, item: T, run_id: RunId | None) -> None:
-        super().__init__(run_id)
+    def __init__(self, item: T, run_id: RunId | Inbound | None) -> None:
+        if isinstance(run_id, Inbound):  # there was no run, but something that came in
+            super().__init__(run_id.run_id, run_id)
+        else:
+            super().__init__(run_id)
         self.item = item
         self.begin()  # not to be the scope itself: a task that outlives it would keep the item alive
 
@@ -69,13 +73,13 @@ class Carried(ScopeOwner, Generic[T]):
     def __repr__(self) -> str:
         return f"Carried({self.item!r}, {self.run_id!r})"
 
-    def __reduce__(self) -> tuple[type[Carried[T]], tuple[T, RunId | None]]:
-        return (Carried, (self.item, self.run_id))
+    def __reduce__(self) -> tuple[type[Carried[T]], tuple[T, RunId | Inbound | None]]:
+        return (Carried, (self.item, self.run_id if self._inbound is None else self._inbound))
 
 
 def carry(item: T) -> Carried[T]:
     """Put the current run on an item for a queue, a memory stream or a channel: ``queue.put(carry(job))``."""
-    return Carried(item, current_run_id())
+    return Carried(item, current_parent())
 
 
 @overload

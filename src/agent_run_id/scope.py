@@ -18,10 +18,10 @@ from contextlib import suppress
 from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Final
 
+from agent_run_id.ids import RunId
 from agent_run_id.yields import warn_of_yield
 
 if TYPE_CHECKING:
-    from agent_run_id.ids import RunId
     from agent_run_id.inbound import Inbound
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "enter",
     "enter_outermost",
     "leave",
+    "scope_of",
     "swap",
 ]
 
@@ -81,6 +82,21 @@ class Scope:
     def run(self) -> object:
         """The live `Run` that opened the scope, when there is one in this process; a carrier brings only the id."""
         return None
+
+
+class _InboundScope(Scope):
+    """A scope without a run, in which a run that starts goes on with what came in."""
+
+    __slots__ = ("_inbound",)
+
+    def __init__(self, inbound: Inbound) -> None:
+        super().__init__(inbound.run_id)
+        self._inbound = inbound
+
+
+def scope_of(parent: RunId | Inbound | None) -> Scope:
+    """A scope of what `current_parent` gave where the work was handed over."""
+    return Scope(parent) if parent is None or type(parent) is RunId else _InboundScope(parent)
 
 
 _current: Final[ContextVar[Scope | None]] = ContextVar("agent_run_id", default=None)

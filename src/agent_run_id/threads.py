@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 
 from agent_run_id.run_context import RunContext
-from agent_run_id.scope import current_run_id
+from agent_run_id.scope import current_parent
 
 __all__ = ["BoundThread", "BoundTimer"]
 
@@ -24,11 +24,11 @@ class BoundThread(threading.Thread):
         """
         if self.ident is not None:
             super().start()  # which refuses to start it twice
-        run_id, run = current_run_id(), self.run
+        parent, run = current_parent(), self.run
 
         def bound() -> None:
             vars(self).pop("run", None)  # or the thread would keep itself alive, in a cycle
-            with RunContext(run_id):
+            with RunContext(parent):
                 run()
 
         vars(self)["run"] = bound

@@ -14,6 +14,7 @@ from agent_run_id.starting import ROOT, run_id_under, start_run
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from agent_run_id.ids import RunId
     from agent_run_id.outcomes import Expected
 
 __all__ = ["Capture", "traced"]
@@ -87,32 +88,32 @@ def traced(
 class _UnrecordedCall(Call):
     """One call of a traced function while recording is off: it has an id of its own, and nothing else."""
 
-    __slots__ = ("_expected", "_name", "_parent")
+    __slots__ = ("_expected", "_name", "_run_id")
 
     def __init__(self, name: str, expected: Expected) -> None:
-        self.run_id = None
-        self._parent = current_parent()
+        super().__init__(current_parent())
+        self._run_id: RunId | None = None
         self._name = name
         self._expected = expected
 
     def begin(self) -> Scope:
-        self.run_id = run_id = run_id_under(self._parent)
+        self._run_id = run_id = run_id_under(self.parent)
         return Scope(run_id)
 
     def finish(self, error: BaseException | None) -> None:
-        if error is not None and self.run_id is not None:
-            note_run(error, self.run_id, self._name, self._expected)
+        if error is not None and self._run_id is not None:
+            note_run(error, self._run_id, self._name, self._expected)
 
 
 class _TracedCall(Call):
     """One call of a traced function: its run starts when the call begins, under the run of whoever called."""
 
-    __slots__ = ("_expected", "_input", "_keeps_output", "_kind", "_name", "_parent", "_run")
+    __slots__ = ("_expected", "_input", "_keeps_output", "_kind", "_name", "_run")
 
     def __init__(
         self, name: str, kind: str, given: Any, expected: Expected | type[BaseException], *, keeps_output: bool
     ) -> None:
-        self._parent = current_parent()
+        super().__init__(current_parent())
         self._name = name
         self._kind = kind
         self._input = given
@@ -124,7 +125,7 @@ class _TracedCall(Call):
         self._run = start_run(
             self._name,
             kind=self._kind,
-            parent=ROOT if self._parent is None else self._parent,
+            parent=ROOT if self.parent is None else self.parent,
             input=self._input,
             expected=self._expected,
         )

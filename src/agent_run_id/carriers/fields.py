@@ -150,6 +150,12 @@ class Written:
 
     __slots__ = ("head", "keys", "run_id", "state", "tail")
 
+    run_id: RunId
+    keys: SigningKeys | None
+    state: str
+    head: str
+    tail: str
+
     def __init__(self, run_id: RunId, keys: SigningKeys | None) -> None:
         self.run_id = run_id
         self.keys = keys
