@@ -8,7 +8,7 @@ specification`_.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from agent_run_id.carriers import asgi
 from agent_run_id.inbound import check_policy
@@ -127,10 +127,19 @@ class _Answer:
 
     def record(self, scope: Scope) -> None:
         """Record what was answered, and by which route, where the framework says so."""
-        found = {
-            "http.response.status_code": self.status,
-            "http.route": getattr(scope.get("route"), "path", None),
-        }
+        found = {"http.response.status_code": self.status, "http.route": _route_of(scope)}
         attributes = {name: value for name, value in found.items() if value is not None}
         if attributes:
             self._run.update(attributes=attributes)
+
+
+def _route_of(scope: Scope) -> str | None:
+    """The route that answered, with what it is mounted under; None where the framework does not say."""
+    route, root = scope.get("route"), str(scope.get("root_path") or "").rstrip("/")
+    if hasattr(route, "routes"):  # a mount, and what is mounted there says no more
+        return root or None
+    # A route does not know the prefix under which an application of FastAPI includes its router; this does.
+    fastapi = scope.get("fastapi")
+    included = cast("Any", fastapi).get("effective_route_context") if isinstance(fastapi, dict) else None
+    path = getattr(included if getattr(included, "original_route", None) is route else route, "path", None)
+    return f"{root}{path}" if isinstance(path, str) else None
