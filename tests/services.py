@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import inspect
 import json
+import re
 import socket
+import ssl
 import threading
 from collections import defaultdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 import httpx
@@ -22,7 +25,7 @@ from starlette.applications import Starlette
 from starlette.responses import Response
 from starlette.routing import Route
 
-from agent_run_id import carriers, start_run
+from agent_run_id import RunId, carriers, start_run
 from agent_run_id.integrations.asgi import RunMiddleware
 from agent_run_id.integrations.httpx import instrument
 
@@ -34,16 +37,29 @@ if TYPE_CHECKING:
     Pairs = list[tuple[str, str]]
 
 __all__ = [
+    "OURS",
+    "TLS",
     "Collector",
+    "Echo",
+    "Sent",
     "Served",
     "asgi_service",
     "client_of",
     "collecting",
+    "echoing",
     "listening",
+    "names",
+    "opened",
     "post",
+    "read",
     "serving",
+    "settled",
     "stdlib_service",
 ]
+
+
+OURS = {"traceparent", "tracestate", "x-run-id"}
+TLS = ssl.create_default_context()  # of a client it takes the longest to make
 
 
 # The standard library -------------------------------------------------------------------------------------------------
@@ -116,6 +132,80 @@ def collecting() -> Generator[Collector]:
 
     with listening(Collecting) as url:
         yield Collector(url, received)
+
+
+class Echo:
+    """Two hosts that keep what they are sent, and do as the path says: /status/<code>, /to/<url>, /locked, or nothing.
+
+    Attributes:
+        url: The one.
+        other: The other one.
+        received: The path and the headers of every request, in order.
+    """
+
+    def __init__(self, url: str, other: str, received: list[tuple[str, Pairs]]) -> None:
+        self.url = url
+        self.other = other
+        self.received = received
+
+    def said(self) -> list[Sent]:
+        """What was said in the requests, each of which has said something."""
+        return [read(headers) for _, headers in self.received]
+
+
+@contextlib.contextmanager
+def echoing() -> Generator[Echo]:
+    received: list[tuple[str, Pairs]] = []
+
+    class Echoing(Handler):
+        def do_GET(self) -> None:
+            received.append((self.path, self.headers.items()))
+            word, _, rest = self.path[1:].partition("?")[0].partition("/")
+            if word == "to":
+                self.answer(302, [("location", rest)])
+            elif word == "locked" and "authorization" not in self.headers:
+                self.answer(401)
+            else:
+                self.answer(int(rest) if word == "status" else 200)
+
+    with listening(Echoing) as url, listening(Echoing) as other:
+        yield Echo(url, other, received)
+
+
+# Reading --------------------------------------------------------------------------------------------------------------
+
+
+class Sent(NamedTuple):
+    """What was said in one outgoing request."""
+
+    trace_id: str
+    parent_id: str
+    flags: str
+    run_id: RunId
+    others: list[str]
+
+
+def read(pairs: Pairs) -> Sent:
+    """Read the headers of a request that names a run, which have to be valid whatever has led to it."""
+    values: dict[str, list[str]] = {"traceparent": [], "tracestate": [], "x-run-id": []}
+    for name, value in pairs:
+        values.setdefault(name.lower(), []).append(value)
+    (parent,), (state,), (bare,) = values["traceparent"], values["tracestate"], values["x-run-id"]
+    match = re.fullmatch(r"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})", parent)
+    assert match is not None, parent
+    trace_id, parent_id, flags = match.groups()
+    assert int(trace_id, 16), parent
+    assert int(parent_id, 16), parent
+    ours, *others = state.split(",")
+    assert len(others) < 32
+    assert ours.startswith("runid="), state
+    assert len(ours) <= 128
+    run_id = RunId.from_token(ours.removeprefix("runid="))
+    assert run_id.value == bare
+    return Sent(trace_id, parent_id, flags, run_id, others)
+
+
+# Asking ---------------------------------------------------------------------------------------------------------------
 
 
 def post(url: str, body: Any, headers: Iterable[tuple[str, str]] = ()) -> int:
@@ -207,6 +297,25 @@ def serving(app: Callable[..., Any], **config: Any) -> Generator[Served]:
         finally:
             server.should_exit = True
             thread.join()
+
+
+@contextlib.asynccontextmanager
+async def opened(kind: Any, **options: Any) -> AsyncGenerator[Any]:
+    client = kind(trust_env=False, verify=TLS, **options)
+    try:
+        yield client
+    finally:
+        await settled(client.aclose() if hasattr(client, "aclose") else client.close())
+
+
+async def settled(result: Any) -> Any:
+    """What a call gives, of a sync client or of an async one."""
+    return await result if inspect.isawaitable(result) else result
+
+
+def names(echo: Echo) -> list[set[str]]:
+    """Which of our headers each request had."""
+    return [{name.lower() for name, _ in headers} & OURS for _, headers in echo.received]
 
 
 @contextlib.asynccontextmanager

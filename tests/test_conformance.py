@@ -7,37 +7,25 @@ See the specification, https://www.w3.org/TR/trace-context-2/, sections 3.2 (`tr
 from __future__ import annotations
 
 import itertools
-import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
 from agent_run_id import RunId
 
-from .services import asgi_service, collecting, post, stdlib_service
+from .services import asgi_service, collecting, post, read, stdlib_service
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
     from agent_run_id import RunRegistry
 
-    from .services import Collector, Pairs
+    from .services import Collector, Pairs, Sent
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 SPAN = "b7ad6b7169203331"
 PARENT = f"00-{TRACE}-{SPAN}-01"
-FIELD = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
 _paths = (f"/{number}" for number in itertools.count())
-
-
-class Sent(NamedTuple):
-    """What a service said in one outgoing request."""
-
-    trace_id: str
-    parent_id: str
-    flags: str
-    run_id: RunId
-    others: list[str]
 
 
 class Service(NamedTuple):
@@ -56,26 +44,6 @@ class Service(NamedTuple):
         received = self.collector.take(path)
         assert len(received) == calls
         return [read(pairs) for pairs in received]
-
-
-def read(pairs: Pairs) -> Sent:
-    """Read the headers of a request, which have to be valid whatever came in."""
-    values: dict[str, list[str]] = {"traceparent": [], "tracestate": [], "x-run-id": []}
-    for name, value in pairs:
-        values.setdefault(name.lower(), []).append(value)
-    (parent,), (state,), (bare,) = values["traceparent"], values["tracestate"], values["x-run-id"]
-    match = FIELD.fullmatch(parent)
-    assert match is not None, parent
-    trace_id, parent_id, flags = match.groups()
-    assert int(trace_id, 16), parent
-    assert int(parent_id, 16), parent
-    ours, *others = state.split(",")
-    assert len(others) < 32
-    assert ours.startswith("runid="), state
-    assert len(ours) <= 128
-    run_id = RunId.from_token(ours.removeprefix("runid="))
-    assert run_id.value == bare
-    return Sent(trace_id, parent_id, flags, run_id, others)
 
 
 @pytest.fixture(scope="module")
