@@ -10,7 +10,6 @@ from __future__ import annotations
 from functools import wraps
 from importlib import import_module
 from importlib.util import find_spec
-from inspect import iscoroutinefunction
 from types import MethodType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -185,7 +184,7 @@ class _Hook:
 
     def add_to(self, client: Any) -> None:
         """Be called for the requests of a client, once each."""
-        mine = self.asynchronous if iscoroutinefunction(client.send) else self.sync
+        mine = self.asynchronous if _is_async(client) else self.sync
         hooks = client.event_hooks
         if mine not in hooks["request"]:
             client.event_hooks = {**hooks, "request": [*hooks["request"], mine]}
@@ -226,9 +225,14 @@ def _wrapped(owner: Any, rules: _Rules, *, bound: bool = False) -> Any:
         with _request_run(request):
             return _answered(await send(*args, **kwargs))
 
-    wrapper: Any = asynchronous if iscoroutinefunction(send) else sync
+    wrapper: Any = asynchronous if _is_async(owner) else sync
     setattr(wrapper, _HOOK, hook)
     return wrapper
+
+
+def _is_async(client: Any) -> bool:
+    """Whether a client, or a class of them, is async. A `send` that somebody has wrapped does not always tell."""
+    return hasattr(client, "aclose")
 
 
 def _request_run(request: Any) -> Any:
