@@ -181,6 +181,9 @@ async def test_of_a_client_that_is_instrumented_itself_its_own_rules_count(
         ("*.internal:8000", "http://api.internal:8001/", set()),
         ("127.0.0.1", "http://127.0.0.1:5/", OURS),
         ("::1", "http://[::1]:5/", OURS),
+        ("[::1]", "http://[::1]:5/", OURS),
+        ("[::1]:5", "http://[::1]:5/", OURS),
+        ("[::1]:5", "http://[::1]:6/", set()),
     ],
 )
 @pytest.mark.parametrize("library", [httpx, httpx2])

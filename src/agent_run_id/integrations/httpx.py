@@ -123,7 +123,7 @@ class _Rules:
         """Whether a request to `url` names its run; the program asked for `origin`."""
         if self._hosts is None:
             return (url.host, url.port) == (origin.host, origin.port)
-        host = url.host.lower()
+        host = _bracketed(url.host.lower())
         places = (host, f"{host}:{url.port or {'http': 80, 'https': 443}.get(url.scheme)}")
         return any(
             place == allowed or (allowed.startswith("*.") and place.endswith(allowed[1:]))
@@ -135,7 +135,12 @@ class _Rules:
 def _checked(host: str) -> str:
     if not host or "/" in host or "*" in host.removeprefix("*."):
         raise ConfigurationError(f"a host is a name, as 'api.internal', '*.internal' or 'localhost:8000', not {host!r}")
-    return host.lower()
+    return _bracketed(host.lower())
+
+
+def _bracketed(host: str) -> str:
+    """A host as it stands before a port: an IPv6 address is in brackets there."""
+    return f"[{host}]" if host.count(":") > 1 and not host.startswith("[") else host
 
 
 class _Asked:
