@@ -220,9 +220,13 @@ def test_under_a_server_the_run_lasts_until_the_last_chunk_has_left(registry: Ru
     assert [child.name for child in registry.children(run_id)] == ["second"]
 
 
-def test_requests_of_one_connection_have_the_callers_that_they_name_and_else_none(registry: RunRegistry) -> None:
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+@pytest.mark.parametrize("make", [with_starlette, with_fastapi])
+def test_requests_of_one_connection_have_the_callers_that_they_name_and_else_none(
+    registry: RunRegistry, make: Callable[[], Any], loop: str
+) -> None:
     other = RunId.generate()
-    with serving(with_fastapi()) as served:
+    with serving(make(), loop=loop) as served:
         connection = http.client.HTTPConnection(served.url.removeprefix("http://"), timeout=30)
         with contextlib.closing(connection):
             seen = []
