@@ -24,11 +24,14 @@ Expected = tuple[type[BaseException], ...]
 _NOTE: Final = "agent run "
 _MAX_LEAVES: Final = 100
 
-# The cancellations of the async libraries, looked up where they are loaded: none was raised by one that is not.
+# The cancellations of the async libraries, and what a handler gets whose client has gone. They are looked up where they
+# are loaded: none was raised by a library that is not.
 _CANCELLED: Final = (
     ("asyncio", "CancelledError"),
     ("trio", "Cancelled"),
     ("concurrent.futures", "CancelledError"),
+    ("starlette.requests", "ClientDisconnect"),
+    ("starlette.websockets", "WebSocketDisconnect"),
 )
 
 

@@ -8,7 +8,7 @@ specification`_.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from agent_run_id.carriers import asgi
 from agent_run_id.inbound import check_policy
@@ -35,6 +35,7 @@ __all__ = ["RunMiddleware"]
 
 _RUN_ID: Final = b"x-run-id"
 _ANSWERS: Final = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
+_BODIES: Final = frozenset({"http.response.body", "http.response.pathsend"})
 _SEEN: Final = "agent_run_id.seen"
 _SERVER_ERROR: Final = 500
 
@@ -44,9 +45,11 @@ class RunMiddleware:
 
     Every answer that passes it carries the run's id as ``X-Run-Id``; to have it on the answer of a framework to an
     exception that nobody caught, wrap the whole application: ``app = RunMiddleware(app, …)``. A run fails with the
-    exception that leaves the application, or with an answer from 500 on. Whatever runs at start-up and shut-down is in
-    no run, also in a process that joined one: that one is dropped for the whole process, since nothing that a server
-    does is part of it.
+    exception that leaves the application, or with an answer from 500 on; it is cancelled when the application sees that
+    the client has gone without it.
+
+    Whatever runs at start-up and shut-down is in no run, also in a process that joined one: that one is dropped for the
+    whole process, since nothing that a server does is part of it.
 
     Args:
         app: The application to wrap: ``app.add_middleware(RunMiddleware, inbound=…)``, or ``RunMiddleware(app, …)``.
@@ -97,40 +100,79 @@ class RunMiddleware:
             attributes={"http.request.method": method, "url.path": path},
             expected=self._expected,
         )
-        answer = _Answer(send, run)
+        exchange = _Exchange(receive, send, run)
         with run:
             try:
-                await self._app(scope, receive, answer.send)
-            finally:
-                answer.record(scope)
-            if answer.status is not None and answer.status >= _SERVER_ERROR:
-                run.end(status="failed", error=f"answered {answer.status}")
+                try:
+                    await self._app(scope, exchange.receive, exchange.send)
+                finally:
+                    exchange.record(scope)
+            except OSError as error:
+                if error is exchange.broken:
+                    run.end(status="cancelled", error=error)
+                raise
+            if exchange.status is not None and exchange.status >= _SERVER_ERROR:
+                run.end(status="failed", error=f"answered {exchange.status}")
+            elif exchange.abandoned:
+                run.end(status="cancelled", error="the client has gone before it had its answer")
 
 
-class _Answer:
-    """What goes back to the client: it gets the id of the run, and its status is kept."""
+class _Exchange:
+    """What goes to the client and comes from it: the answer gets the id of the run, and what became of it is kept.
 
-    __slots__ = ("_run", "_send", "status")
+    Attributes:
+        status: What was answered.
+        abandoned: Whether the client has gone before it had the whole answer, and the application has seen that.
+        broken: What the server raised because the client has gone.
+    """
 
-    def __init__(self, send: Send, run: Run) -> None:
+    __slots__ = ("_answered", "_receive", "_run", "_send", "abandoned", "broken", "status")
+
+    def __init__(self, receive: Receive, send: Send, run: Run) -> None:
+        self._receive = receive
         self._send = send
         self._run = run
+        self._answered = False
         self.status: int | None = None
+        self.abandoned = False
+        self.broken: OSError | None = None
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        if message["type"] == "http.disconnect" and not self._answered:  # behind the answer it is the usual end
+            self.abandoned = True
+        return message
 
     async def send(self, message: Message) -> None:
-        if message["type"] in _ANSWERS:
+        kind = message["type"]
+        if kind in _ANSWERS:
             status = message.get("status")
             self.status = status if isinstance(status, int) else None
             headers = [pair for pair in message.get("headers") or () if bytes(pair[0]).lower() != _RUN_ID]
             message = {**message, "headers": [*headers, (_RUN_ID, self._run.id.value.encode())]}
-        await self._send(message)
+        elif kind in _BODIES and not message.get("more_body", False):
+            self._answered = True
+        try:
+            await self._send(message)
+        except OSError as error:  # as servers of version 2.4 of the specification do
+            self.abandoned, self.broken = True, error
+            raise
 
     def record(self, scope: Scope) -> None:
         """Record what was answered, and by which route, where the framework says so."""
-        found = {
-            "http.response.status_code": self.status,
-            "http.route": getattr(scope.get("route"), "path", None),
-        }
+        found = {"http.response.status_code": self.status, "http.route": _route_of(scope)}
         attributes = {name: value for name, value in found.items() if value is not None}
         if attributes:
             self._run.update(attributes=attributes)
+
+
+def _route_of(scope: Scope) -> str | None:
+    """The route that answered, with what it is mounted under; None where the framework does not say."""
+    route, root = scope.get("route"), str(scope.get("root_path") or "").rstrip("/")
+    if hasattr(route, "routes"):  # a mount, and what is mounted there says no more
+        return root or None
+    # A route does not know the prefix under which an application of FastAPI includes its router; this does.
+    fastapi = scope.get("fastapi")
+    included = cast("Any", fastapi).get("effective_route_context") if isinstance(fastapi, dict) else None
+    path = getattr(included if getattr(included, "original_route", None) is route else route, "path", None)
+    return f"{root}{path}" if isinstance(path, str) else None

@@ -10,10 +10,10 @@ from __future__ import annotations
 from functools import wraps
 from importlib import import_module
 from importlib.util import find_spec
-from inspect import iscoroutinefunction
+from types import MethodType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from agent_run_id.carriers.fields import fields_for, span_of
+from agent_run_id.carriers.fields import RUN_ID, TRACEPARENT, TRACESTATE, fields_for, span_of
 from agent_run_id.carriers.headers import write
 from agent_run_id.errors import ConfigurationError
 from agent_run_id.runs import current_run
@@ -21,7 +21,7 @@ from agent_run_id.scope import CURRENT
 from agent_run_id.starting import start_run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from agent_run_id.signing import SigningKeys
 
@@ -32,8 +32,7 @@ C = TypeVar("C")
 _LIBRARIES: Final = ("httpx", "httpx2")
 _CLIENTS: Final = ("Client", "AsyncClient")
 _HOOK: Final = "_agent_run_hook"  # on a wrapped `send`
-_ORIGIN: Final = "agent_run_id.origin"  # in the extensions of a request, which its redirects inherit
-_SPAN: Final = "agent_run_id.span"
+_ASKED: Final = "agent_run_id.asked"  # in the extensions of a request, which its redirects inherit
 _CLIENT_ERROR: Final = 400
 
 
@@ -60,7 +59,7 @@ def instrument(
         raise TypeError(f"this instruments a client of httpx or httpx2, not a {type(target).__name__}")
     uninstrument(target)
     rules = _Rules(hosts, runs=runs, keys=keys)
-    target.send = _wrapped(target.send, rules, bound_to=target)
+    target.send = MethodType(_wrapped(target, rules, bound=True), target)
     return client
 
 
@@ -96,15 +95,13 @@ def instrument_all(hosts: Iterable[str], *, runs: bool = False, keys: SigningKey
         for name in _CLIENTS:
             kind = getattr(library, name)
             _patched[kind] = kind.send
-            kind.send = _wrapped(kind.send, rules)
+            kind.send = _wrapped(kind, rules)
 
 
 def uninstrument_all() -> None:
     """Undo `instrument_all`."""
     for kind, send in _patched.items():
-        hook = getattr(kind.send, _HOOK, None)
-        if hook is not None:
-            hook.rules = None  # clients that are around keep an idle hook
+        if hasattr(kind.send, _HOOK):  # clients that are around keep a hook, which nobody asks for anything any more
             kind.send = send
     _patched.clear()
 
@@ -126,7 +123,7 @@ class _Rules:
         """Whether a request to `url` names its run; the program asked for `origin`."""
         if self._hosts is None:
             return (url.host, url.port) == (origin.host, origin.port)
-        host = url.host.lower()
+        host = _bracketed(url.host.lower())
         places = (host, f"{host}:{url.port or {'http': 80, 'https': 443}.get(url.scheme)}")
         return any(
             place == allowed or (allowed.startswith("*.") and place.endswith(allowed[1:]))
@@ -138,25 +135,53 @@ class _Rules:
 def _checked(host: str) -> str:
     if not host or "/" in host or "*" in host.removeprefix("*."):
         raise ConfigurationError(f"a host is a name, as 'api.internal', '*.internal' or 'localhost:8000', not {host!r}")
-    return host.lower()
+    return _bracketed(host.lower())
+
+
+def _bracketed(host: str) -> str:
+    """A host as it stands before a port: an IPv6 address is in brackets there."""
+    return f"[{host}]" if host.count(":") > 1 and not host.startswith("[") else host
+
+
+class _Asked:
+    """What the program asks for, with all the requests that this leads to.
+
+    Attributes:
+        hook: Whose business they are: a client may have the hooks of several.
+        url: What the program asked for; a redirect has another.
+        span: The parent-id of the first one, where a run stands for it.
+        told: Whether the headers of what was sent last are ours, which a redirect inherits.
+    """
+
+    __slots__ = ("hook", "span", "told", "url")
+
+    def __init__(self, hook: _Hook, request: Any) -> None:
+        self.hook = hook
+        self.url = request.url
+        self.span: str | None = None
+        # A redirect may be followed by the program itself.
+        self.told: bool = getattr(request.extensions.get(_ASKED), "told", False)
 
 
 class _Hook:
     """What a client calls for each request it sends, redirects among them."""
 
     def __init__(self, rules: _Rules) -> None:
-        self.rules: _Rules | None = rules
+        self._rules = rules
 
     def sync(self, request: Any) -> None:
         """The hook of a sync client."""
-        rules = self.rules
-        origin = request.extensions.get(_ORIGIN)
-        if rules is None or origin is None:
+        rules, asked = self._rules, request.extensions.get(_ASKED)
+        if asked is None or asked.hook is not self:
             return
-        if rules.allow(request.url, origin):
-            write(request.headers, fields_for(CURRENT, keys=rules.keys, span=request.extensions.pop(_SPAN, None)))
-        elif request.url != origin:
-            write(request.headers, {})  # it was there for the host that has sent us on
+        if asked.told:  # for the host that has sent us on
+            for name in (TRACEPARENT, TRACESTATE, RUN_ID):
+                request.headers.pop(name, None)
+            asked.told = False
+        if rules.allow(request.url, asked.url):
+            fields = fields_for(CURRENT, keys=rules.keys, span=asked.span)
+            write(request.headers, fields)
+            asked.span, asked.told = None, bool(fields)
 
     async def asynchronous(self, request: Any) -> None:
         """The hook of an async client."""
@@ -164,7 +189,7 @@ class _Hook:
 
     def add_to(self, client: Any) -> None:
         """Be called for the requests of a client, once each."""
-        mine = self.asynchronous if iscoroutinefunction(client.send) else self.sync
+        mine = self.asynchronous if _is_async(client) else self.sync
         hooks = client.event_hooks
         if mine not in hooks["request"]:
             client.event_hooks = {**hooks, "request": [*hooks["request"], mine]}
@@ -176,35 +201,43 @@ class _Hook:
         client.event_hooks = {**hooks, "request": kept}
 
 
-def _wrapped(send: Callable[..., Any], rules: _Rules, *, bound_to: Any = None) -> Callable[..., Any]:
-    """A `send` that prepares the client and the request; of one client, or of a class of them."""
+def _wrapped(owner: Any, rules: _Rules, *, bound: bool = False) -> Any:
+    """A `send` that prepares the client and the request; made of that of one client, or of that of a class of them."""
+    send = owner.send
     hook = _Hook(rules)
 
-    def prepared(args: tuple[Any, ...]) -> Any:
-        client, request = (bound_to, args[0]) if bound_to is not None else args[:2]
+    def prepare(client: Any, request: Any) -> bool:
+        """Prepare both, and say whether the request is a run."""
+        if not bound and hasattr(client.__dict__.get("send"), _HOOK):
+            return False  # the client is instrumented by itself, and its own rules count
         hook.add_to(client)
-        request.extensions = {**request.extensions, _ORIGIN: request.url}
-        return request
+        request.extensions = {**request.extensions, _ASKED: _Asked(hook, request)}
+        return rules.runs and rules.allow(request.url, request.url)
 
     @wraps(send)
-    def sync(*args: Any, **kwargs: Any) -> Any:
-        request = prepared(args)
-        if not rules.runs or not rules.allow(request.url, request.url):
+    def sync(client: Any, request: Any, **kwargs: Any) -> Any:
+        args = (request,) if bound else (client, request)
+        if not prepare(client, request):
             return send(*args, **kwargs)
         with _request_run(request):
             return _answered(send(*args, **kwargs))
 
     @wraps(send)
-    async def asynchronous(*args: Any, **kwargs: Any) -> Any:
-        request = prepared(args)
-        if not rules.runs or not rules.allow(request.url, request.url):
+    async def asynchronous(client: Any, request: Any, **kwargs: Any) -> Any:
+        args = (request,) if bound else (client, request)
+        if not prepare(client, request):
             return await send(*args, **kwargs)
         with _request_run(request):
             return _answered(await send(*args, **kwargs))
 
-    wrapper = asynchronous if iscoroutinefunction(send) else sync
+    wrapper: Any = asynchronous if _is_async(owner) else sync
     setattr(wrapper, _HOOK, hook)
     return wrapper
+
+
+def _is_async(client: Any) -> bool:
+    """Whether a client, or a class of them, is async. A `send` that somebody has wrapped does not always tell."""
+    return hasattr(client, "aclose")
 
 
 def _request_run(request: Any) -> Any:
@@ -214,7 +247,7 @@ def _request_run(request: Any) -> Any:
         kind="http",
         attributes={"http.request.method": request.method, "server.address": url.host, "url.path": url.path},
     )
-    request.extensions[_SPAN] = span_of(run.id.value)
+    request.extensions[_ASKED].span = span_of(run.id.value)
     return run
 
 
