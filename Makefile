@@ -3,11 +3,12 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: help demo test lint types docs bench clean
+.PHONY: help demo test crash lint types docs bench clean
 
 help:
 	@echo "make demo    trace a nested agent program and print its tree"
 	@echo "make test    run the tests"
+	@echo "make crash   kill 5,000 writers at random instants and check that nothing is lost"
 	@echo "make lint    format check, linter, import floors"
 	@echo "make types   mypy and pyright, both strict"
 	@echo "make docs    build the documentation into site/"
@@ -29,6 +30,9 @@ demo: $(VENV)/.demo
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest
+
+crash: $(VENV)/.test
+	$(BIN)/python -m tests.crash --kills 5000
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff format --check .
