@@ -271,6 +271,17 @@ def test_the_line_that_death_tore_is_counted(tmp_path: Path) -> None:
         assert unreadable(registry) == 1
 
 
+def test_a_line_that_death_tore_just_before_its_end_is_read(tmp_path: Path) -> None:
+    """All of the event is there; in a bundle, where an end follows, it would be read as well."""
+    end = encode(event(2, "run.ended", SEEN, status="failed")).rstrip()
+    path = write_journal(tmp_path, [started(name="run"), end])
+    with RunRegistry(tmp_path) as registry:
+        with held(path):
+            assert registry.get(SEEN).status == "running"
+        assert registry.get(SEEN).status == "failed"
+        assert unreadable(registry) == 0
+
+
 # Death and its order --------------------------------------------------------------------------------------------------
 
 ENDS_WHEN_TOLD = """

@@ -116,15 +116,13 @@ class Update:
         try:
             if os.path.getsize(path) < offset:  # noqa: PTH202 - another file under the same name
                 offset = unreadable = 0
-            for line, offset in lines_from(path, offset):  # noqa: B007, B020 - the offset behind the last line is kept
+            for line, offset in lines_from(path, offset, torn=state == "dead"):  # noqa: B007, B020 - it is kept
                 events, bad = parse_line(line)
                 unreadable += bad
                 for event in events:
                     seq = self._event(process, event)
                     unreadable += seq is None
                     first = _least(first, seq)
-            if state == "dead" and os.path.getsize(path) > offset:  # noqa: PTH202
-                unreadable += 1  # death tore the last line
         except FileNotFoundError:
             self._vanished = True  # by the retention of another process, or into a bundle
             return
@@ -177,7 +175,8 @@ class Update:
                 "INSERT INTO processes (id, state, header) VALUES (?, ?, ?) RETURNING pk",
                 [header.process, state, json.dumps(header.fields)],
             ).fetchone()
-        elif row["state"] != state:
+        elif row["state"] != state and (row["state"], state) != ("dead", "unknown"):
+            # Of its death, a copy of its journal knows nothing, whatever was seen elsewhere.
             self._db.execute("UPDATE processes SET state = ? WHERE pk = ?", [state, row["pk"]])
             self._changed.update(
                 run["pk"]
