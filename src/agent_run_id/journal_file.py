@@ -19,7 +19,7 @@ import fcntl
 import os
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from agent_run_id import settings
 from agent_run_id.errors import StoreError
@@ -36,8 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["JournalFile", "detach_inherited"]
 
 SEGMENT_BYTES: Final = 64 * 1024 * 1024
-"""A journal this long is continued in a new file; sooner where little is to be kept."""
-_SEGMENTS_KEPT: Final = 8
+"""A journal this long is continued in a new file; sooner where little is to be kept, and after a part of the time."""
 
 _LOOK_US: Final = 1_000_000
 
@@ -45,12 +44,13 @@ _LOOK_US: Final = 1_000_000
 class _Segment:
     """One file of a journal, replaced as a whole: no thread sees the path of one and the rest of another."""
 
-    __slots__ = ("gone", "identity", "number", "path")
+    __slots__ = ("began", "gone", "identity", "number", "path")
 
-    def __init__(self, number: int, path: str, identity: tuple[int, int]) -> None:
+    def __init__(self, number: int, path: str, identity: tuple[int, int], began: int) -> None:
         self.number = number
         self.path = path
         self.identity = identity  # device and inode
+        self.began = began  # in microseconds
         self.gone = False
 
 
@@ -124,7 +124,8 @@ class JournalFile:
             try:
                 status = os.stat(segment.path)  # noqa: PTH116
                 segment.gone = (status.st_dev, status.st_ino) != segment.identity
-                full = status.st_size >= _segment_bytes()
+                kept = settings.retention()
+                full = status.st_size >= _most_bytes(kept) or now - segment.began > kept.part_s * 1e6
             except OSError:
                 segment.gone, full = True, False
             if segment.gone:
@@ -141,7 +142,7 @@ class JournalFile:
         if self._claimed.setdefault(number, me) is not me:
             return
         if not segment.gone:  # room is made before it is needed
-            keep_house(self._directory, settings.retention(), process_id=self.process_id, reserve=_segment_bytes())
+            keep_house(self._directory, settings.retention(), process_id=self.process_id, makes_room=True)
         try:
             fd, new = _create(self._directory, self.process_id, number)
         except BaseException:
@@ -209,14 +210,15 @@ def _create(directory: str, process_id: str, number: int) -> tuple[int, _Segment
 
     A reader that saw it between its creation and the lock would call its owner dead.
     """
-    folder = _folder(directory)
+    folder, began = _folder(directory), time.time_ns() // 1000
     name = journal_name(process_id, number)
     hidden = os.path.join(folder, f".{name}.new")  # noqa: PTH118
     fd = os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
     try:
         status = os.fstat(fd)
         network = network_type(folder)
-        _write_all(fd, _header(process_id, number, status.st_ino, locked=_lock(fd), network=network))
+        place = {"process": process_id, "segment": number, "locked": _lock(fd), "inode": status.st_ino}
+        _write_all(fd, _header({**place, "network": network}, began))
         path = os.path.join(folder, name)  # noqa: PTH118
         os.rename(hidden, path)  # noqa: PTH104
         if settings.fsync() != "never":
@@ -227,7 +229,7 @@ def _create(directory: str, process_id: str, number: int) -> tuple[int, _Segment
         raise
     if network is not None:
         _tell_of_network(directory, network)
-    return fd, _Segment(number, path, (status.st_dev, status.st_ino))
+    return fd, _Segment(number, path, (status.st_dev, status.st_ino), began)
 
 
 def _lock(fd: int) -> bool:
@@ -238,10 +240,8 @@ def _lock(fd: int) -> bool:
     return True
 
 
-def _header(process_id: str, segment: int, inode: int, *, locked: bool, network: str | None) -> bytes:
-    place = {"process": process_id, "segment": segment, "locked": locked, "inode": inode, "network": network}
+def _header(place: dict[str, Any], now: int) -> bytes:
     fields = encode_fixed({**place, **describe_process()})
-    now = time.time_ns() // 1000
     return encode_line(f'{{"v":{FORMAT_VERSION},"type":"{PROCESS_STARTED}","time":{now}{fields}}}\n')
 
 
@@ -259,9 +259,8 @@ def _folder(directory: str) -> str:
     return folder
 
 
-def _segment_bytes() -> int:
-    kept = settings.retention().size
-    return SEGMENT_BYTES if kept is None else min(SEGMENT_BYTES, max(1, kept // _SEGMENTS_KEPT))
+def _most_bytes(kept: settings.Retention) -> float:
+    return min(SEGMENT_BYTES, kept.part)
 
 
 def _sync_folder(folder: str) -> None:
