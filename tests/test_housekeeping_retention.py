@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 from pathlib import Path
@@ -14,17 +15,21 @@ from hypothesis import strategies as st
 from agent_run_id import RunRegistry, housekeeping
 from agent_run_id.settings import Retention, retention
 from tests.journal_programs.houses import (
+    Folder,
     age,
     bundles,
     dead,
     eager,
     files,
+    folders,
     keep,
     quiet,
+    rebuilt,
     size_of,
 )
 from tests.journal_programs.journals import journals_of, write_journal
 from tests.journal_programs.programs import Program, run_program
+from tests.journal_programs.worlds import everything
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -105,6 +110,44 @@ def test_readers_remove_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         registry.find()
         assert len(registry.find()) == 1
     assert len(files(tmp_path)) == 1
+
+
+@settings(max_examples=30)
+@given(folders(copied=False), st.lists(st.integers(0, 3000), min_size=1, max_size=4), st.data())
+def test_the_index_forgets_what_was_removed(folder: Folder, limits: list[int], data: st.DataObject) -> None:
+    """It is then the one that is built of what is left; also where clocks made the later files the older ones.
+
+    Copies are left out: of a death that it has seen the index goes on knowing when only a copy is left.
+    """
+    with tempfile.TemporaryDirectory() as temporary, contextlib.ExitStack() as stack:
+        directory = Path(temporary)
+        folder.write(directory, stack)
+        registry = stack.enter_context(quiet(RunRegistry(directory)))
+        stack.enter_context(eager())
+        for limit in sorted(limits, reverse=True):
+            for path in files(directory):
+                age(path, data.draw(st.integers(0, 3)))
+            everything(registry)
+            keep(directory, Retention(None, limit or None))
+            assert everything(registry) == rebuilt(directory)
+
+
+@settings(max_examples=30)
+@given(folders(copied=False), st.data())
+def test_the_index_forgets_what_somebody_deleted(folder: Folder, data: st.DataObject) -> None:
+    with tempfile.TemporaryDirectory() as temporary, contextlib.ExitStack() as stack:
+        directory = Path(temporary)
+        folder.write(directory, stack)
+        registry = stack.enter_context(quiet(RunRegistry(directory)))
+        everything(registry)
+        for path in files(directory):
+            if data.draw(st.booleans()):
+                path.unlink()
+        assert everything(registry) == rebuilt(directory)
+        [(processes,)] = registry._index.read(
+            "SELECT count(*) FROM processes WHERE pk NOT IN (SELECT process FROM parts)"
+        )
+        assert processes == 0
 
 
 # Never what a living process writes -----------------------------------------------------------------------------------
