@@ -39,6 +39,8 @@ _EVERY_S: Final = 60
 """A writer that opens a journal keeps house when nobody did for so long, and one in 64 does in any case."""
 _LOTS: Final = "04"
 _WRITER_S: Final = 0.005
+_AT_LEAST: Final = 64
+"""So many files are seen to in any case: on a slow disk, or a busy machine, nothing would ever be done in that time."""
 _HIDDEN_S: Final = 86_400
 
 _SMALL: Final = 1024 * 1024
@@ -112,14 +114,19 @@ def _is_due(lock: str, *, is_reader: bool) -> bool:
 
 @contextmanager
 def _alone(lock: str) -> Generator[None]:
-    """Keep house alone, or not at all.
+    """Keep house alone, or not at all; where there are no locks, perhaps beside others, which costs time and no events.
 
     Raises:
-        OSError: somebody does at this moment, or locks do not work here.
+        OSError: somebody does at this moment.
     """
     fd = os.open(lock, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise
+        except OSError:  # otherwise nobody would ever do it here, and the disk would fill up
+            pass
         os.utime(fd)
         yield
     finally:
@@ -180,7 +187,7 @@ class _House:
         for place, file in enumerate(self._files):
             age = self._now - file.modified
             too_old = days is not None and age > days * 86_400
-            if (not too_old and excess <= 0) or self._is_late():
+            if (not too_old and excess <= 0) or (place >= _AT_LEAST and self._is_late()):
                 kept.extend(self._files[place:])
                 break
             if self._is_over(file, believing_age=too_old) and _remove(file.path):
@@ -206,14 +213,17 @@ class _House:
     def _settle(self) -> None:
         """Remove what is in a bundle that is on the disk by now."""
         here = {os.path.basename(file.path): file for file in self._files}  # noqa: PTH119
+        removed = 0
         for bundle in [file for file in self._files if file.name.is_bundle]:
             sources = [name for name in _sources_of(bundle.path) if name in here]
             with suppress(OSError):  # it was removed meanwhile, or the disk is in trouble
-                if sources and self._now - os.stat(bundle.path).st_ctime > _SETTLED_S and not self._is_late():  # noqa: PTH116
+                is_time = removed < _AT_LEAST or not self._is_late()
+                if sources and is_time and self._now - os.stat(bundle.path).st_ctime > _SETTLED_S:  # noqa: PTH116
                     _sync(bundle.path)  # so this takes no time
                     for name in sources:
                         if _remove(here[name].path):
                             del here[name]
+                    removed += len(sources)
             self._sources.update(sources)
         self._files = [file for file in self._files if os.path.basename(file.path) in here]  # noqa: PTH119
 
@@ -232,7 +242,7 @@ class _House:
         if sum(len(unit.files) for unit in small) < _MIN_JOURNALS:
             return
         for place, unit in enumerate(sorted(small, key=lambda unit: unit.until)):
-            if place > self._most and self._is_late():  # so many in any case: a slow disk must not stop it for good
+            if place >= 2 * _AT_LEAST and self._is_late():
                 return
             # Not the newest alone: one that was just given up for the next is not locked, and its owner lives.
             if all(_has_died(file.path) for file in unit.files):

@@ -46,7 +46,7 @@ def files(directory: Path) -> list[Path]:
 
 
 def bundles(directory: Path) -> list[Path]:
-    return [path for path in files(directory) if "-bundle-" in path.name]
+    return [path for path in files(directory) if "-bundle-" in path.name and not path.name.startswith(".")]
 
 
 def size_of(directory: Path) -> int:
