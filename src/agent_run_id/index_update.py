@@ -131,13 +131,14 @@ class Update:
         try:
             if os.path.getsize(path) < offset:  # noqa: PTH202 - another file under the same name
                 offset = unreadable = 0
-            for line, offset in lines_from(path, offset, torn=state == "dead"):  # noqa: B007, B020 - it is kept
+            for line, behind in lines_from(path, offset):
                 events, bad = parse_line(line)
-                unreadable += bad
                 for event in events:
                     seq = self._event(process, event)
-                    unreadable += seq is None
+                    bad += seq is None
                     span.add(seq)
+                unreadable += bad if behind > offset or state == "dead" else 0  # or it may be continued
+                offset = behind
         except FileNotFoundError:
             self._vanished = True  # by the retention of another process, or into a bundle
             return

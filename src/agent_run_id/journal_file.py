@@ -65,7 +65,10 @@ class JournalFile:
         OSError: it cannot be made; nothing is left behind.
     """
 
-    __slots__ = ("_claimed", "_directory", "_fd", "_heartbeat", "_look_at", "_segment", "_size", "_torn", "process_id")
+    __slots__ = (
+        "_claimed", "_directory", "_fd", "_heartbeat", "_look_at", "_look_size", "_segment", "_size", "_torn",
+        "_unsynced", "process_id",
+    )  # fmt: skip
 
     process_id: str
 
@@ -76,7 +79,10 @@ class JournalFile:
         self._claimed: dict[int, object] = {}
         self._torn = False
         self._look_at = 0
+        self._look_size = _most_bytes(settings.retention()) >> 4
         self._size = 0  # about: threads may overlook each other's bytes
+        # The names of new files and folders are lost in a power cut, too, unless the folder they are in is written.
+        self._unsynced = [os.path.dirname(directory), directory, os.path.join(directory, JOURNALS)]  # noqa: PTH118, PTH120
         self._fd, self._segment = _create(directory, process_id, 1)
         try:
             self._heartbeat = os.dup(self._fd)  # holds the lock of the first file when `_fd` has moved on
@@ -106,15 +112,26 @@ class JournalFile:
             data = b"\n" + data
         written = _write(self._fd, data, len(data))
         if written != len(data):
-            self._torn = torn or written > 0
-            _write_all(self._fd, data[max(written, 0) :])
-        if self._torn:
+            self._write_rest(data, max(written, 0))
+        elif torn:
             self._torn = False
-        self._size += written
-        if self._size > SEGMENT_BYTES >> 4:  # at the latest then it is looked how long the file really is
+        self._size += len(data)
+        if self._size > self._look_size:  # at the latest then it is looked how long the file really is
             self._size = self._look_at = 0
         if now >= self._look_at:
             self._check(now)
+
+    def _write_rest(self, data: bytes, written: int) -> None:
+        self._torn = True
+        try:
+            while written < len(data):
+                written += os.write(self._fd, data[written:])  # raises with the reason, where there is one
+        except OSError:
+            if written < len(data) - 1:
+                raise
+            # All of the event is there and will be read, so it is not dropped. The next line brings its end.
+        else:
+            self._torn = False
 
     def _check(self, now: int) -> None:
         """After `rm -rf`, writes to the file that is no more still report success."""
@@ -125,9 +142,12 @@ class JournalFile:
                 status = os.stat(segment.path)  # noqa: PTH116
                 segment.gone = (status.st_dev, status.st_ino) != segment.identity
                 kept = settings.retention()
+                self._look_size = _most_bytes(kept) >> 4
                 full = status.st_size >= _most_bytes(kept) or now - segment.began > kept.part_s * 1e6
-            except OSError:
+            except (FileNotFoundError, NotADirectoryError):
                 segment.gone, full = True, False
+            except OSError:  # it cannot be looked at, and is still there: what is written to it is not lost
+                full = False
             if segment.gone:
                 self._continue(segment)
             elif full:
@@ -148,10 +168,15 @@ class JournalFile:
         except BaseException:
             self._claimed.pop(number, None)
             raise
+        if not segment.gone and os.fstat(self._heartbeat).st_nlink == 0:
+            # Retention took the first file. A reader that has just listed this one must not find it without a lock.
+            os.dup2(self._fd, self._heartbeat, inheritable=False)
         os.dup2(fd, self._fd, inheritable=False)
         if segment.gone:  # and with it the lock: from now on this file has the heartbeat
             os.dup2(fd, self._heartbeat, inheritable=False)
         os.close(fd)
+        if settings.fsync() != "never":
+            self._unsynced += [segment.path, os.path.dirname(segment.path)]  # noqa: PTH120
         self._segment = new
 
     def sync(self) -> None:
@@ -161,6 +186,15 @@ class JournalFile:
             OSError: it cannot be told whether it is.
         """
         os.fsync(self._fd)
+        while self._unsynced:
+            path = self._unsynced.pop()
+            try:
+                _sync(path)
+            except (FileNotFoundError, PermissionError):  # removed meanwhile; or above what is ours
+                continue
+            except OSError:
+                self._unsynced.append(path)
+                raise
 
     def discard(self) -> None:
         """Close and remove a file that nothing was written to."""
@@ -221,8 +255,6 @@ def _create(directory: str, process_id: str, number: int) -> tuple[int, _Segment
         _write_all(fd, _header({**place, "network": network}, began))
         path = os.path.join(folder, name)  # noqa: PTH118
         os.rename(hidden, path)  # noqa: PTH104
-        if settings.fsync() != "never":
-            _sync_folder(folder)  # a file whose name is lost in a power cut is lost
     except BaseException:
         os.close(fd)
         _unlink(hidden)
@@ -259,12 +291,12 @@ def _folder(directory: str) -> str:
     return folder
 
 
-def _most_bytes(kept: settings.Retention) -> float:
+def _most_bytes(kept: settings.Retention) -> int:
     return min(SEGMENT_BYTES, kept.part)
 
 
-def _sync_folder(folder: str) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+def _sync(path: str) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(fd)
     finally:

@@ -56,10 +56,10 @@ def state_of(path: str, header: Header) -> State:
     return liveness_of(path, header.fields)
 
 
-def lines_from(path: str, offset: int, *, torn: bool = False) -> Iterator[tuple[bytes, int]]:
-    """The complete lines of `path` from `offset` on, each with the offset behind it; `torn`, what is behind them too.
+def lines_from(path: str, offset: int) -> Iterator[tuple[bytes, int]]:
+    """The lines of `path` from `offset` on, each with the offset behind it.
 
-    Death may have torn the last line just before its end.
+    Of the last, where it has no end, that is the offset before it: it may be continued, or be whole all the same.
     """
     with open(path, "rb") as file:  # noqa: PTH123
         file.seek(offset)
@@ -69,8 +69,8 @@ def lines_from(path: str, offset: int, *, torn: bool = False) -> Iterator[tuple[
             for line in lines:
                 offset += len(line) + 1
                 yield line, offset
-        if torn and rest:
-            yield rest, offset + len(rest)
+        if rest:
+            yield rest, offset
 
 
 def parse_line(line: bytes) -> tuple[list[dict[str, Any]], int]:

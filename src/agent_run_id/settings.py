@@ -68,9 +68,9 @@ class Retention(NamedTuple):
     size: int | None = 5 * 1024**3
 
     @property
-    def part(self) -> float:
+    def part(self) -> int:
         """The most bytes one file is to hold."""
-        return math.inf if self.size is None else max(1, self.size // _PARTS)
+        return sys.maxsize if self.size is None else max(1, self.size // _PARTS)
 
     @property
     def part_s(self) -> float:
