@@ -271,6 +271,20 @@ def test_the_line_that_death_tore_is_counted(tmp_path: Path) -> None:
         assert unreadable(registry) == 1
 
 
+def test_a_last_line_of_which_only_the_end_is_missing_is_read(tmp_path: Path) -> None:
+    """All of the event is there: it is acknowledged when a disk is full, and in a bundle an end would follow."""
+    end = encode(event(2, "run.ended", SEEN, status="failed")).rstrip()
+    path = write_journal(tmp_path, [started(name="run"), end])
+    with RunRegistry(tmp_path) as registry:
+        with held(path):
+            assert registry.get(SEEN).status == "failed"
+            with path.open("ab") as file:
+                file.write(b"\n" + encode(event(3, "run.step", SEEN)))
+            assert [found.seq for found in registry.events(SEEN)] == [1, 2, 3]
+        assert registry.get(SEEN).status == "failed"
+        assert unreadable(registry) == 0
+
+
 # Death and its order --------------------------------------------------------------------------------------------------
 
 ENDS_WHEN_TOLD = """

@@ -15,16 +15,18 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
+import stat
 import time
 from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
-from agent_run_id.events import BUNDLE_STARTED, FORMAT_VERSION, PROCESS_STARTED, encode_fixed, encode_line
+from agent_run_id.events import BUNDLE_STARTED, FORMAT_VERSION, encode_fixed, encode_line
 from agent_run_id.filesystems import sync
 from agent_run_id.layout import JOURNALS, Name, bundle_name, parse_name
-from agent_run_id.liveness import liveness_of
+from agent_run_id.liveness import is_header, liveness_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -38,6 +40,8 @@ _EVERY_S: Final = 60
 """A writer that opens a journal keeps house when nobody did for so long, and one in 64 does in any case."""
 _LOTS: Final = "04"
 _WRITER_S: Final = 0.005
+_AT_LEAST: Final = 64
+"""So many files are seen to in any case: on a slow disk, or a busy machine, nothing would ever be done in that time."""
 _HIDDEN_S: Final = 86_400
 
 _SMALL: Final = 1024 * 1024
@@ -46,10 +50,12 @@ _MIN_JOURNALS: Final = 64
 _MIN_BUNDLES: Final = 32
 _MAX_SOURCES: Final = 1024
 _MAX_SOURCES_OF_WRITER: Final = 128
-_MAX_FILES_OF_WRITER: Final = 4096
+_MAX_BUNDLE: Final = 64 * 1024 * 1024
+_MAX_BUNDLE_OF_WRITER: Final = 4 * 1024 * 1024
+_MAX_FILES_OF_WRITER: Final = 2048
 _SETTLED_S: Final = 60
 """So long after a bundle was made the kernel has written it to the disk by itself."""
-_FIRST_LINE: Final = 262_144
+_FIRST_LINE: Final = 1024 * 1024
 
 
 class _File(NamedTuple):
@@ -61,23 +67,40 @@ class _File(NamedTuple):
     modified: float
 
 
-def keep_house(directory: str, retention: Retention, *, process_id: str | None = None, reserve: int = 0) -> None:
+class _Unit(NamedTuple):
+    """Files that are folded together or not at all: the journals of one process, or one bundle."""
+
+    files: list[_File]
+    since: float
+
+    @property
+    def size(self) -> int:
+        return sum(file.size for file in self.files)
+
+    @property
+    def until(self) -> float:
+        return max(file.modified for file in self.files)
+
+
+def keep_house(
+    directory: str, retention: Retention, *, process_id: str | None = None, makes_room: bool = False
+) -> None:
     """Remove what is to be removed, and fold what is small. Never raises.
 
     Args:
         directory: The directory that the folder of the journals is in.
         retention: How long and how much is kept.
-        process_id: Of a writer that opens its first journal: it does not always keep house, and never for long. None
-            for a reader, who takes the time it takes.
-        reserve: How many bytes are about to be added.
+        process_id: Of a writer, who does not always keep house, and never for long. None for a reader, who takes the
+            time it takes.
+        makes_room: Whether room has to be made now, for a file that is about to be begun.
     """
     lock = os.path.join(directory, _LOCK)  # noqa: PTH118 - pathlib costs 5 ms to import
     with suppress(OSError):
         is_reader = process_id is None
-        if reserve or (process_id is not None and process_id < _LOTS) or _is_due(lock, is_reader=is_reader):
+        if makes_room or (process_id is not None and process_id < _LOTS) or _is_due(lock, is_reader=is_reader):
             folder = os.path.join(directory, JOURNALS)  # noqa: PTH118
             with _alone(lock):
-                _House(folder, retention, is_patient=is_reader).keep(reserve)
+                _House(folder, retention, is_patient=is_reader).keep()
 
 
 def _is_due(lock: str, *, is_reader: bool) -> bool:
@@ -92,14 +115,19 @@ def _is_due(lock: str, *, is_reader: bool) -> bool:
 
 @contextmanager
 def _alone(lock: str) -> Generator[None]:
-    """Keep house alone, or not at all.
+    """Keep house alone, or not at all; where there are no locks, perhaps beside others, which costs time and no events.
 
     Raises:
-        OSError: somebody does at this moment, or locks do not work here.
+        OSError: somebody does at this moment.
     """
     fd = os.open(lock, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise
+        except OSError:  # otherwise nobody would ever do it here, and the disk would fill up
+            pass
         os.utime(fd)
         yield
     finally:
@@ -115,54 +143,62 @@ class _House:
         self._folder = folder
         self._retention = retention
         self._now = time.time()
-        self._deadline = None if is_patient else time.monotonic() + _WRITER_S
         self._most = _MAX_SOURCES if is_patient else _MAX_SOURCES_OF_WRITER
+        self._part = min(_MAX_BUNDLE, retention.part)
+        self._most_bytes = self._part if is_patient else min(_MAX_BUNDLE_OF_WRITER, self._part)
         self._files = list(self._scan() if is_patient else islice(self._scan(), _MAX_FILES_OF_WRITER))
         self._sources: set[str] = set()  # what is in a bundle that is not known to be on the disk yet
         self._newest: dict[str, int] = {}
         for file in self._files:
             owner, number, _ = file.name
             self._newest[owner] = max(number, self._newest.get(owner, 0))
+        # From here on: to list thousands of files takes longer, and then nothing would ever be done about them.
+        self._deadline = None if is_patient else time.monotonic() + _WRITER_S
 
-    def keep(self, reserve: int) -> None:
+    def keep(self) -> None:
         """Do what there is to do, as far as there is time for it."""
-        self._retain(reserve)
+        self._retain()
         self._settle()
-        self._fold_journals()
-        self._fold_bundles()
+        self._fold(self._journals(), _MIN_JOURNALS, _journal_content)
+        self._fold(self._bundles(), _MIN_BUNDLES, _bundle_content)
 
     def _scan(self) -> Iterator[_File]:
         with os.scandir(self._folder) as entries:
             for entry in entries:
                 with suppress(FileNotFoundError):
                     name, status = parse_name(entry.name), entry.stat(follow_symlinks=False)
+                    if not stat.S_ISREG(status.st_mode):
+                        continue
                     if name is not None:
                         yield _File(entry.path, name, status.st_size, status.st_mtime)
                     elif entry.name.endswith(".new") and self._now - status.st_mtime > _HIDDEN_S:
-                        os.unlink(entry.path)  # noqa: PTH108 - of a process that died before it gave it its name
+                        _remove(entry.path)  # of a process that died before it gave it its name
 
     def _is_late(self) -> bool:
         return self._deadline is not None and time.monotonic() > self._deadline
 
     # Retention --------------------------------------------------------------------------------------------------------
 
-    def _retain(self, reserve: int) -> None:
+    def _retain(self) -> None:
+        """Remove what is too old or too much, and leave room for one bundle and one file that is begun."""
         days, limit = self._retention
         self._files.sort(key=lambda file: file.modified)
-        excess = sum(file.size for file in self._files) + reserve - limit if limit is not None else 0
+        excess = -1 if limit is None else self._size() + 2 * self._part - limit
         kept: list[_File] = []
         for place, file in enumerate(self._files):
             age = self._now - file.modified
             too_old = days is not None and age > days * 86_400
-            if (not too_old and excess <= 0) or self._is_late():
+            if (not too_old and excess <= 0) or (place >= _AT_LEAST and self._is_late()):
                 kept.extend(self._files[place:])
                 break
-            if self._is_over(file, believing_age=too_old):
-                os.unlink(file.path)  # noqa: PTH108
+            if self._is_over(file, believing_age=too_old) and _remove(file.path):
                 excess -= file.size
             else:
                 kept.append(file)
         self._files = kept
+
+    def _size(self) -> int:
+        return sum(file.size for file in self._files)
 
     def _is_over(self, file: _File, *, believing_age: bool) -> bool:
         """Whether nothing more is written to a file, as far as can be told; what is old enough counts as over."""
@@ -178,52 +214,80 @@ class _House:
     def _settle(self) -> None:
         """Remove what is in a bundle that is on the disk by now."""
         here = {os.path.basename(file.path): file for file in self._files}  # noqa: PTH119
+        removed = 0
         for bundle in [file for file in self._files if file.name.is_bundle]:
             sources = [name for name in _sources_of(bundle.path) if name in here]
-            if not sources:
-                continue
-            if self._now - os.stat(bundle.path).st_ctime > _SETTLED_S and not self._is_late():  # noqa: PTH116
-                sync(bundle.path)  # so this takes no time, unless the disk is in trouble
-                for name in sources:
-                    os.unlink(here[name].path)  # noqa: PTH108
-                gone = set(sources)
-                self._files = [file for file in self._files if os.path.basename(file.path) not in gone]  # noqa: PTH119
-            else:
-                self._sources.update(sources)
+            with suppress(OSError):  # it was removed meanwhile, or the disk is in trouble
+                is_time = removed < _AT_LEAST or not self._is_late()
+                if sources and is_time and self._now - os.stat(bundle.path).st_ctime > _SETTLED_S:  # noqa: PTH116
+                    sync(bundle.path)  # so this takes no time
+                    for name in sources:
+                        if _remove(here[name].path):
+                            del here[name]
+                    removed += len(sources)
+            self._sources.update(sources)
+        self._files = [file for file in self._files if os.path.basename(file.path) in here]  # noqa: PTH119
 
-    def _fold_journals(self) -> None:
-        owners: dict[str, list[_File]] = {}
+    def _unfolded(self, *, is_bundle: bool) -> Iterator[_File]:
         for file in self._files:
-            if not file.name.is_bundle and os.path.basename(file.path) not in self._sources:  # noqa: PTH119
-                owners.setdefault(file.name.owner, []).append(file)
-        small = [files for files in owners.values() if sum(file.size for file in files) < _SMALL]
-        if sum(map(len, small)) >= _MIN_JOURNALS:
-            over: list[_File] = []
-            for files in small:
-                newest = max(files, key=lambda file: file.name.number)
-                if self._is_late() or len(over) >= self._most:
-                    break
-                if self._is_over(newest, believing_age=False) and all(_is_headed(file.path) for file in files):
-                    over += sorted(files, key=lambda file: file.name.number)
-            if len(over) >= _MIN_JOURNALS:
-                self._bundle(over, _journal_content)
+            if file.name.is_bundle == is_bundle and os.path.basename(file.path) not in self._sources:  # noqa: PTH119
+                yield file
 
-    def _fold_bundles(self) -> None:
-        bundles = [
-            file
-            for file in self._files
-            if file.name.is_bundle and file.size < _LARGE_BUNDLE and os.path.basename(file.path) not in self._sources  # noqa: PTH119
-        ]
+    def _journals(self) -> Iterator[_Unit]:
+        """The small journals of processes that have died, the oldest first."""
+        owners: dict[str, list[_File]] = {}
+        for file in self._unfolded(is_bundle=False):
+            owners.setdefault(file.name.owner, []).append(file)
+        units = [_Unit(files, min(file.modified for file in files)) for files in owners.values()]
+        small = [unit for unit in units if unit.size <= min(_SMALL, self._most_bytes)]
+        if sum(len(unit.files) for unit in small) < _MIN_JOURNALS:
+            return
+        for place, unit in enumerate(sorted(small, key=lambda unit: unit.until)):
+            if place >= 2 * _AT_LEAST and self._is_late():
+                return
+            # Not the newest alone: one that was just given up for the next is not locked, and its owner lives.
+            if all(_has_died(file.path) for file in unit.files):
+                yield unit
+
+    def _bundles(self) -> Iterator[_Unit]:
+        bundles = [file for file in self._unfolded(is_bundle=True) if file.size < _LARGE_BUNDLE]
         if len(bundles) >= _MIN_BUNDLES and not self._is_late():
-            self._bundle(bundles[: self._most], _bundle_content)
+            for file in bundles:
+                yield _Unit([file], min(file.modified, _since(file.path)))
 
-    def _bundle(self, files: list[_File], content_of: Callable[[str], bytes]) -> None:
+    def _fold(self, units: Iterator[_Unit], fewest: int, content_of: Callable[[str], bytes]) -> None:
+        for group, is_full in self._groups(units):
+            files = [file for unit in group for file in unit.files]
+            if len(files) >= fewest or (is_full and len(files) > 1):
+                size, limit = sum(unit.size for unit in group), self._retention.size
+                if limit is None or self._size() + size + self._part <= limit:
+                    self._bundle(files, min(unit.since for unit in group), content_of)
+                return
+
+    def _groups(self, units: Iterator[_Unit]) -> Iterator[tuple[list[_Unit], bool]]:
+        """Units that may be in one bundle, and whether it is full with them.
+
+        A bundle is removed when the youngest in it is too old: with all in one, the oldest would be kept for ever.
+        """
+        group: list[_Unit] = []
+        count, size, since = 0, 0, math.inf
+        for unit in units:
+            is_full = count + len(unit.files) > self._most or size + unit.size > self._most_bytes
+            if is_full or unit.until - min(since, unit.since) > self._retention.part_s:
+                yield group, is_full
+                group, count, size, since = [], 0, 0, math.inf
+            group.append(unit)
+            count, size, since = count + len(unit.files), size + unit.size, min(since, unit.since)
+        yield group, False
+
+    def _bundle(self, files: list[_File], since: float, content_of: Callable[[str], bytes]) -> None:
         """Put files into a new one, which gets its name when all is in it."""
         bundle_id = os.urandom(16).hex()
         name = bundle_name(bundle_id)
         hidden = os.path.join(self._folder, f".{name}.new")  # noqa: PTH118
         sources = [os.path.basename(file.path) for file in files]  # noqa: PTH119
-        first = encode_fixed({"type": BUNDLE_STARTED, "time": int(self._now * 1e6), "sources": sources})
+        said = {"time": int(self._now * 1e6), "since": int(since * 1e6), "sources": sources}
+        first = encode_fixed({"type": BUNDLE_STARTED, **said})
         fd = os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             with open(fd, "wb") as out:  # noqa: PTH123
@@ -234,8 +298,7 @@ class _House:
             os.utime(hidden, (newest, newest))  # it is as old as what is in it
             os.rename(hidden, os.path.join(self._folder, name))  # noqa: PTH104, PTH118
         except BaseException:
-            with suppress(OSError):
-                os.unlink(hidden)  # noqa: PTH108
+            _remove(hidden)
             raise
 
 
@@ -254,19 +317,38 @@ def _bundle_content(path: str) -> bytes:
 def _first_line(path: str) -> dict[str, Any] | None:
     try:
         with open(path, "rb") as file:  # noqa: PTH123
-            fields: Any = json.loads(file.readline(_FIRST_LINE))
+            fields: Any = json.loads(file.readline(_FIRST_LINE).decode())
     except (OSError, ValueError, RecursionError):
         return None
     return cast("dict[str, Any]", fields) if isinstance(fields, dict) else None
 
 
-def _is_headed(path: str) -> bool:
-    """Whether a reader knows whose events follow; in a bundle they would be taken for those of the one before."""
-    fields = _first_line(path) or {}
-    return fields.get("type") == PROCESS_STARTED and isinstance(fields.get("process"), str)
+def _has_died(path: str) -> bool:
+    """Whether a journal says whose it is, and they have died.
+
+    Without, a reader of a bundle would take its events for those of the one before.
+    """
+    fields = _first_line(path)
+    return fields is not None and is_header(fields) and liveness_of(path, fields) == "dead"
 
 
 def _sources_of(bundle: str) -> list[str]:
-    fields = _first_line(bundle) or {}
-    sources = fields.get("sources")
+    sources = (_first_line(bundle) or {}).get("sources")
     return [str(name) for name in cast("Any", sources)] if isinstance(sources, list) else []
+
+
+def _since(bundle: str) -> float:
+    """When the oldest in a bundle was last written to."""
+    since = (_first_line(bundle) or {}).get("since")
+    return since / 1e6 if isinstance(since, int) else 0
+
+
+def _remove(path: str) -> bool:
+    """Whether a file is gone; one that cannot be removed must not keep the rest."""
+    try:
+        os.unlink(path)  # noqa: PTH108
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return True

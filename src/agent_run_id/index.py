@@ -50,6 +50,7 @@ CREATE TABLE IF NOT EXISTS parts (
     process INTEGER NOT NULL REFERENCES processes,
     journal TEXT NOT NULL,
     first_seq INTEGER,
+    last_seq INTEGER,
     PRIMARY KEY (process, journal)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS parts_by_journal ON parts (journal);

@@ -28,7 +28,6 @@ __all__ = ["Update"]
 
 _ENVELOPE: Final = frozenset({"v", "type", "run", "time", "seq"})
 _LAST_MOMENT: Final = 253_402_300_799_999_999  # the end of the year 9999, where `datetime` ends
-_LAST_SEQ: Final = 2**63 - 1
 _LOOKS: Final = 5
 
 
@@ -46,6 +45,21 @@ def _is_count(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and 0 <= value < 2**63
 
 
+class _Span:
+    """The lowest and the highest number of the events of a process in a file; headers have 0."""
+
+    __slots__ = ("first", "last")
+
+    def __init__(self) -> None:
+        self.first: int | None = None
+        self.last: int | None = None
+
+    def add(self, seq: int | None) -> None:
+        if seq:
+            self.first = seq if self.first is None else min(self.first, seq)
+            self.last = seq if self.last is None else max(self.last, seq)
+
+
 class Update:
     """One pass over the journals.
 
@@ -59,6 +73,7 @@ class Update:
         self._folder = folder
         self._changed: set[int] = set()
         self._runs: dict[str, int] = {}
+        self._forgotten: set[int] = set()
         self._vanished = False
 
     def apply(self) -> None:
@@ -112,28 +127,27 @@ class Update:
 
     def _journal(self, name: str, path: str, process: int, row: sqlite3.Row | None, state: State) -> None:
         offset, unreadable = (0, 0) if row is None else (row["offset"], row["unreadable"])
-        first: int | None = None
+        span = _Span()
         try:
             if os.path.getsize(path) < offset:  # noqa: PTH202 - another file under the same name
                 offset = unreadable = 0
-            for line, offset in lines_from(path, offset):  # noqa: B007, B020 - the offset behind the last line is kept
+            for line, behind in lines_from(path, offset):
                 events, bad = parse_line(line)
-                unreadable += bad
                 for event in events:
                     seq = self._event(process, event)
-                    unreadable += seq is None
-                    first = _least(first, seq)
-            if state == "dead" and os.path.getsize(path) > offset:  # noqa: PTH202
-                unreadable += 1  # death tore the last line
+                    bad += seq is None
+                    span.add(seq)
+                unreadable += bad if behind > offset or state == "dead" else 0  # or it may be continued
+                offset = behind
         except FileNotFoundError:
             self._vanished = True  # by the retention of another process, or into a bundle
             return
-        self._part(process, name, first)
+        self._part(process, name, span)
         self._finish(name, offset, unreadable, sealed=state == "dead")
 
     def _bundle(self, name: str, path: str, states: dict[str, State]) -> None:
         """Read the journals of many processes that are over, one behind the other."""
-        firsts: dict[int, int | None] = {}
+        spans: dict[int, _Span] = {}
         process: int | None = None
         offset = unreadable = 0
         try:
@@ -146,25 +160,26 @@ class Update:
                         # One that has gone on in another file is alive, whatever became of its earlier ones.
                         state = states.get(header.process, "dead")
                         process = self._process(header, "dead" if state == "unknown" else state)
-                        firsts.setdefault(process, None)
+                        spans.setdefault(process, _Span())
                     elif process is not None:
                         seq = self._event(process, event)
                         unreadable += seq is None
-                        firsts[process] = _least(firsts[process], seq)
+                        spans[process].add(seq)
                     else:
                         unreadable += event.get("type") != BUNDLE_STARTED
         except FileNotFoundError:
             self._vanished = True
             return
-        for each, first in firsts.items():
-            self._part(each, name, first)
+        for each, span in spans.items():
+            self._part(each, name, span)
         self._finish(name, offset, unreadable, sealed=True)
 
-    def _part(self, process: int, journal: str, first: int | None) -> None:
+    def _part(self, process: int, journal: str, span: _Span) -> None:
         self._db.execute(
-            "INSERT INTO parts VALUES (?, ?, ?) ON CONFLICT DO UPDATE"
-            " SET first_seq = coalesce(min(first_seq, excluded.first_seq), first_seq, excluded.first_seq)",
-            [process, journal, first],
+            "INSERT INTO parts VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE"
+            " SET first_seq = coalesce(min(first_seq, excluded.first_seq), first_seq, excluded.first_seq),"
+            " last_seq = coalesce(max(last_seq, excluded.last_seq), last_seq, excluded.last_seq)",
+            [process, journal, span.first, span.last],
         )
 
     def _finish(self, name: str, offset: int, unreadable: int, *, sealed: bool) -> None:
@@ -177,7 +192,8 @@ class Update:
                 "INSERT INTO processes (id, state, header) VALUES (?, ?, ?) RETURNING pk",
                 [header.process, state, json.dumps(header.fields)],
             ).fetchone()
-        elif row["state"] != state:
+        elif row["state"] != state and (row["state"], state) != ("dead", "unknown"):
+            # Of its death, a copy of its journal knows nothing, whatever was seen elsewhere.
             self._db.execute("UPDATE processes SET state = ? WHERE pk = ?", [state, row["pk"]])
             self._changed.update(
                 run["pk"]
@@ -190,28 +206,39 @@ class Update:
     def _forget(self, names: set[str]) -> None:
         """Forget the events of journals that are gone, unless others have them too."""
         gone = [row["name"] for row in self._db.execute("SELECT name FROM journals") if row["name"] not in names]
-        processes: set[int] = set()
+        parts: list[sqlite3.Row] = []
         for name in gone:
-            processes.update(
-                row["process"] for row in self._db.execute("SELECT process FROM parts WHERE journal = ?", [name])
-            )
-            self._db.execute("DELETE FROM parts WHERE journal = ?", [name])
+            parts += self._db.execute("DELETE FROM parts WHERE journal = ? RETURNING *", [name]).fetchall()
             self._db.execute("DELETE FROM journals WHERE name = ?", [name])
-        for process in processes:
-            # Retention takes the oldest first, so what is left begins somewhere.
-            first = self._db.execute("SELECT min(first_seq) AS seq FROM parts WHERE process = ?", [process]).fetchone()
-            bound = [process, _LAST_SEQ if first["seq"] is None else first["seq"]]
+        for part in parts:
+            # Which file an event was in is not kept, but those of a process are numbered, from one file to the next.
             self._changed.update(
                 row["run"]
-                for row in self._db.execute("SELECT DISTINCT run FROM events WHERE process = ? AND seq < ?", bound)
+                for row in self._db.execute(
+                    "DELETE FROM events WHERE process = ? AND seq BETWEEN ? AND ? AND NOT EXISTS"
+                    " (SELECT 1 FROM parts p WHERE p.process = events.process AND seq BETWEEN first_seq AND last_seq)"
+                    " RETURNING run",
+                    [part["process"], part["first_seq"], part["last_seq"]],
+                )
             )
-            self._db.execute("DELETE FROM events WHERE process = ? AND seq < ?", bound)
+        self._forgotten = {part["process"] for part in parts}
 
     def _prune(self) -> None:
         """Remove runs of which nothing is known any more, not even that others name them."""
-        empty = list(self._changed)
+        above: set[int] = set()
+        for run in self._changed:
+            # Where it is in the tree was said in its own events alone; those below it only say that it is above them.
+            row = self._db.execute(
+                "SELECT parent FROM runs WHERE pk = ?1 AND parent IS NOT NULL"
+                " AND NOT EXISTS (SELECT 1 FROM events WHERE run = ?1)",
+                [run],
+            ).fetchone()
+            if row is not None:
+                above.add(row["parent"])
+                self._db.execute("UPDATE runs SET parent = NULL WHERE pk = ?", [run])
+        empty = self._changed | above
         while empty:
-            above: set[int] = set()
+            above = set()
             for run in empty:
                 row = self._db.execute(
                     "DELETE FROM runs WHERE pk = ? AND NOT EXISTS (SELECT 1 FROM events WHERE run = ?)"
@@ -222,7 +249,7 @@ class Update:
                 if row is not None:
                     self._changed.discard(run)
                     above.update(pk for pk in row if pk is not None)
-            empty = list(above)
+            empty = above
 
     def _event(self, process: int, event: dict[str, Any]) -> int | None:
         """Apply one event, unless it was before, and give its number; 0 for a header, None for what is no event."""
@@ -278,7 +305,8 @@ class Update:
         return int(self._db.execute("INSERT INTO runs (id) VALUES (?) RETURNING pk", [key]).fetchone()["pk"])
 
     def _fold(self) -> None:
-        self._prune()
+        if self._forgotten:
+            self._prune()
         processes = {row["id"]: row for row in self._db.execute("SELECT id, pk, state FROM processes")}
         for run in self._changed:
             rows = self._db.execute(
@@ -315,8 +343,7 @@ class Update:
                     run,
                 ],
             )
-
-
-def _least(first: int | None, seq: int | None) -> int | None:
-    """The lower of two numbers of events, of which headers have 0."""
-    return first if not seq else seq if first is None else min(first, seq)
+        for process in self._forgotten:
+            self._db.execute(
+                "DELETE FROM processes WHERE pk = ?1 AND NOT EXISTS (SELECT 1 FROM parts WHERE process = ?1)", [process]
+            )

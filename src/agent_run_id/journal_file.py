@@ -19,7 +19,7 @@ import fcntl
 import os
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from agent_run_id import settings
 from agent_run_id.errors import StoreError
@@ -36,8 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["JournalFile", "detach_inherited"]
 
 SEGMENT_BYTES: Final = 64 * 1024 * 1024
-"""A journal this long is continued in a new file; sooner where little is to be kept."""
-_SEGMENTS_KEPT: Final = 8
+"""A journal this long is continued in a new file; sooner where little is to be kept, and after a part of the time."""
 
 _LOOK_US: Final = 1_000_000
 
@@ -45,12 +44,13 @@ _LOOK_US: Final = 1_000_000
 class _Segment:
     """One file of a journal, replaced as a whole: no thread sees the path of one and the rest of another."""
 
-    __slots__ = ("gone", "identity", "number", "path")
+    __slots__ = ("began", "gone", "identity", "number", "path")
 
-    def __init__(self, number: int, path: str, identity: tuple[int, int]) -> None:
+    def __init__(self, number: int, path: str, identity: tuple[int, int], began: int) -> None:
         self.number = number
         self.path = path
         self.identity = identity  # device and inode
+        self.began = began  # in microseconds
         self.gone = False
 
 
@@ -65,7 +65,10 @@ class JournalFile:
         OSError: it cannot be made; nothing is left behind.
     """
 
-    __slots__ = ("_claimed", "_directory", "_fd", "_heartbeat", "_look_at", "_segment", "_size", "_torn", "process_id")
+    __slots__ = (
+        "_claimed", "_directory", "_fd", "_heartbeat", "_look_at", "_look_size", "_segment", "_size", "_torn",
+        "_unsynced", "process_id",
+    )  # fmt: skip
 
     process_id: str
 
@@ -76,7 +79,10 @@ class JournalFile:
         self._claimed: dict[int, object] = {}
         self._torn = False
         self._look_at = 0
+        self._look_size = _most_bytes(settings.retention()) >> 4
         self._size = 0  # about: threads may overlook each other's bytes
+        # The names of new files and folders are lost in a power cut, too, unless the folder they are in is written.
+        self._unsynced = [os.path.dirname(directory), directory, os.path.join(directory, JOURNALS)]  # noqa: PTH118, PTH120
         self._fd, self._segment = _create(directory, process_id, 1)
         try:
             self._heartbeat = os.dup(self._fd)  # holds the lock of the first file when `_fd` has moved on
@@ -106,15 +112,26 @@ class JournalFile:
             data = b"\n" + data
         written = _write(self._fd, data, len(data))
         if written != len(data):
-            self._torn = torn or written > 0
-            _write_all(self._fd, data[max(written, 0) :])
-        if self._torn:
+            self._write_rest(data, max(written, 0))
+        elif torn:
             self._torn = False
-        self._size += written
-        if self._size > SEGMENT_BYTES >> 4:  # at the latest then it is looked how long the file really is
+        self._size += len(data)
+        if self._size > self._look_size:  # at the latest then it is looked how long the file really is
             self._size = self._look_at = 0
         if now >= self._look_at:
             self._check(now)
+
+    def _write_rest(self, data: bytes, written: int) -> None:
+        self._torn = True
+        try:
+            while written < len(data):
+                written += os.write(self._fd, data[written:])  # raises with the reason, where there is one
+        except OSError:
+            if written < len(data) - 1:
+                raise
+            # All of the event is there and will be read, so it is not dropped. The next line brings its end.
+        else:
+            self._torn = False
 
     def _check(self, now: int) -> None:
         """After `rm -rf`, writes to the file that is no more still report success."""
@@ -124,9 +141,13 @@ class JournalFile:
             try:
                 status = os.stat(segment.path)  # noqa: PTH116
                 segment.gone = (status.st_dev, status.st_ino) != segment.identity
-                full = status.st_size >= _segment_bytes()
-            except OSError:
+                kept = settings.retention()
+                self._look_size = _most_bytes(kept) >> 4
+                full = status.st_size >= _most_bytes(kept) or now - segment.began > kept.part_s * 1e6
+            except (FileNotFoundError, NotADirectoryError):
                 segment.gone, full = True, False
+            except OSError:  # it cannot be looked at, and is still there: what is written to it is not lost
+                full = False
             if segment.gone:
                 self._continue(segment)
             elif full:
@@ -141,16 +162,21 @@ class JournalFile:
         if self._claimed.setdefault(number, me) is not me:
             return
         if not segment.gone:  # room is made before it is needed
-            keep_house(self._directory, settings.retention(), process_id=self.process_id, reserve=_segment_bytes())
+            keep_house(self._directory, settings.retention(), process_id=self.process_id, makes_room=True)
         try:
             fd, new = _create(self._directory, self.process_id, number)
         except BaseException:
             self._claimed.pop(number, None)
             raise
+        if not segment.gone and os.fstat(self._heartbeat).st_nlink == 0:
+            # Retention took the first file. A reader that has just listed this one must not find it without a lock.
+            os.dup2(self._fd, self._heartbeat, inheritable=False)
         os.dup2(fd, self._fd, inheritable=False)
         if segment.gone:  # and with it the lock: from now on this file has the heartbeat
             os.dup2(fd, self._heartbeat, inheritable=False)
         os.close(fd)
+        if settings.fsync() != "never":
+            self._unsynced += [segment.path, os.path.dirname(segment.path)]  # noqa: PTH120
         self._segment = new
 
     def sync(self) -> None:
@@ -160,6 +186,15 @@ class JournalFile:
             OSError: it cannot be told whether it is.
         """
         os.fsync(self._fd)
+        while self._unsynced:
+            path = self._unsynced.pop()
+            try:
+                sync(path)
+            except (FileNotFoundError, PermissionError):  # removed meanwhile; or above what is ours
+                continue
+            except OSError:
+                self._unsynced.append(path)
+                raise
 
     def discard(self) -> None:
         """Close and remove a file that nothing was written to."""
@@ -209,25 +244,24 @@ def _create(directory: str, process_id: str, number: int) -> tuple[int, _Segment
 
     A reader that saw it between its creation and the lock would call its owner dead.
     """
-    folder = _folder(directory)
+    folder, began = _folder(directory), time.time_ns() // 1000
     name = journal_name(process_id, number)
     hidden = os.path.join(folder, f".{name}.new")  # noqa: PTH118
     fd = os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
     try:
         status = os.fstat(fd)
         network = network_type(folder)
-        _write_all(fd, _header(process_id, number, status.st_ino, locked=_lock(fd), network=network))
+        place = {"process": process_id, "segment": number, "locked": _lock(fd), "inode": status.st_ino}
+        _write_all(fd, _header({**place, "network": network}, began))
         path = os.path.join(folder, name)  # noqa: PTH118
         os.rename(hidden, path)  # noqa: PTH104
-        if settings.fsync() != "never":
-            sync(folder)  # a file whose name is lost in a power cut is lost
     except BaseException:
         os.close(fd)
         _unlink(hidden)
         raise
     if network is not None:
         _tell_of_network(directory, network)
-    return fd, _Segment(number, path, (status.st_dev, status.st_ino))
+    return fd, _Segment(number, path, (status.st_dev, status.st_ino), began)
 
 
 def _lock(fd: int) -> bool:
@@ -238,10 +272,8 @@ def _lock(fd: int) -> bool:
     return True
 
 
-def _header(process_id: str, segment: int, inode: int, *, locked: bool, network: str | None) -> bytes:
-    place = {"process": process_id, "segment": segment, "locked": locked, "inode": inode, "network": network}
+def _header(place: dict[str, Any], now: int) -> bytes:
     fields = encode_fixed({**place, **describe_process()})
-    now = time.time_ns() // 1000
     return encode_line(f'{{"v":{FORMAT_VERSION},"type":"{PROCESS_STARTED}","time":{now}{fields}}}\n')
 
 
@@ -259,9 +291,8 @@ def _folder(directory: str) -> str:
     return folder
 
 
-def _segment_bytes() -> int:
-    kept = settings.retention().size
-    return SEGMENT_BYTES if kept is None else min(SEGMENT_BYTES, max(1, kept // _SEGMENTS_KEPT))
+def _most_bytes(kept: settings.Retention) -> int:
+    return min(SEGMENT_BYTES, kept.part)
 
 
 _told_of_network: list[None] = []

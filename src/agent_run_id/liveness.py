@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import fcntl
 import os
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
+from agent_run_id.events import PROCESS_STARTED
 from agent_run_id.hosts import boot_id, host_name, pid_namespace, process_start
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["State", "liveness_of"]
+__all__ = ["State", "is_header", "liveness_of"]
 
 State = Literal["alive", "dead", "unknown"]
+
+_LAST_SEGMENT: Final = 2**31
+
+
+def is_header(fields: Mapping[str, Any]) -> bool:
+    """Whether a line says which process wrote what follows, and which of its files this is."""
+    process, segment = fields.get("process"), fields.get("segment")
+    is_place = isinstance(process, str) and isinstance(segment, int) and 0 < segment < _LAST_SEGMENT
+    return is_place and fields.get("type") == PROCESS_STARTED
 
 
 def liveness_of(path: str, fields: Mapping[str, Any]) -> State:

@@ -10,8 +10,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from agent_run_id.events import MAX_LEVELS, PROCESS_STARTED, finite, plain
-from agent_run_id.liveness import State, liveness_of
+from agent_run_id.events import MAX_LEVELS, finite, plain
+from agent_run_id.liveness import State, is_header, liveness_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 __all__ = ["Header", "header_of", "lines_from", "parse_line", "read_header", "state_of"]
 
 _HEADER_BYTES: Final = 65_536
-_LAST_SEGMENT: Final = 2**31
 _CHUNK: Final = 4 * 1024 * 1024
 _BEGINNING: Final = b'{"v":'
 _HALF_CHARACTER: Final = rb"\ud"
@@ -49,12 +48,7 @@ def read_header(path: str) -> Header | None:
 
 def header_of(fields: dict[str, Any]) -> Header | None:
     """What a line says of the process whose events follow; None when it does not."""
-    if fields.get("type") != PROCESS_STARTED:
-        return None
-    process, segment = fields.get("process"), fields.get("segment")
-    if not isinstance(process, str) or not isinstance(segment, int) or not 0 < segment < _LAST_SEGMENT:
-        return None
-    return Header(process, segment, fields)
+    return Header(fields["process"], fields["segment"], fields) if is_header(fields) else None
 
 
 def state_of(path: str, header: Header) -> State:
@@ -63,7 +57,10 @@ def state_of(path: str, header: Header) -> State:
 
 
 def lines_from(path: str, offset: int) -> Iterator[tuple[bytes, int]]:
-    """The complete lines of `path` from `offset` on, each with the offset behind it."""
+    """The lines of `path` from `offset` on, each with the offset behind it.
+
+    Of the last, where it has no end, that is the offset before it: it may be continued, or be whole all the same.
+    """
     with open(path, "rb") as file:  # noqa: PTH123
         file.seek(offset)
         rest = b""
@@ -72,6 +69,8 @@ def lines_from(path: str, offset: int) -> Iterator[tuple[bytes, int]]:
             for line in lines:
                 offset += len(line) + 1
                 yield line, offset
+        if rest:
+            yield rest, offset
 
 
 def parse_line(line: bytes) -> tuple[list[dict[str, Any]], int]:

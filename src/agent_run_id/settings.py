@@ -57,11 +57,25 @@ Fsync = Literal["never", "ends", "always"]
 FSYNCS: Final[tuple[Fsync, ...]] = ("never", "ends", "always")
 
 
+_PARTS: Final = 8
+"""One file holds at most so small a part of what is kept, in bytes and in days: retention removes whole files."""
+
+
 class Retention(NamedTuple):
     """How long and how much is kept; None for ever, and for any size."""
 
     days: float | None = 30
     size: int | None = 5 * 1024**3
+
+    @property
+    def part(self) -> int:
+        """The most bytes one file is to hold."""
+        return sys.maxsize if self.size is None else max(1, self.size // _PARTS)
+
+    @property
+    def part_s(self) -> float:
+        """For how many seconds one file is to be written."""
+        return math.inf if self.days is None else self.days * 86_400 / _PARTS
 
 
 Snapshot = dict[str, Any]

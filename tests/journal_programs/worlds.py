@@ -57,8 +57,8 @@ OTHERS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
 
 
 @st.composite
-def forests(draw: st.DrawFn) -> tuple[RunId, ...]:
-    """Ids of runs, of which some know their parent by its bare id alone."""
+def forests(draw: st.DrawFn, *, consistent: bool = False) -> tuple[RunId, ...]:
+    """Ids of runs, of which some know their parent by its bare id alone, unless they are consistent."""
     values = draw(st.lists(uuid_texts, min_size=1, max_size=6, unique=True))
     runs: list[RunId] = []
     for value in values:
@@ -66,15 +66,20 @@ def forests(draw: st.DrawFn) -> tuple[RunId, ...]:
         if parent is None:
             runs.append(RunId(value))
             continue
-        known = RunId(parent.value) if draw(st.booleans()) else parent
+        known = RunId(parent.value) if not consistent and draw(st.booleans()) else parent
         runs.append(RunId.from_token(f"{value}.{known.value}.{known.root_id}.{known.depth + 1}"))
     return tuple(runs)
 
 
 @st.composite
-def worlds(draw: st.DrawFn) -> World:
-    """Every run is started by one process, or its start was never seen; others report about it, too."""
-    runs = draw(forests())
+def worlds(draw: st.DrawFn, *, consistent: bool = False) -> World:
+    """Every run is started by one process, or its start was never seen; others report about it, too.
+
+    Args:
+        draw: Given by hypothesis.
+        consistent: Whether all say the same of where a run is in the tree.
+    """
+    runs = draw(forests(consistent=consistent))
     processes = draw(st.lists(st.integers(1, 2**128 - 1), min_size=1, max_size=3, unique=True))
     starters = [draw(st.sampled_from([*range(len(processes)), None])) for _ in runs]
     parts: list[Part] = []
@@ -87,7 +92,8 @@ def worlds(draw: st.DrawFn) -> World:
         for _ in range(draw(st.integers(0, 8))):
             kind = draw(st.sampled_from(sorted(OTHERS)))
             run = draw(st.sampled_from(runs))
-            events.append((kind, RunId(run.value) if draw(st.booleans()) else run, draw(OTHERS[kind])))
+            bare = not consistent and draw(st.booleans())
+            events.append((kind, RunId(run.value) if bare else run, draw(OTHERS[kind])))
         events = draw(st.permutations(events))
         lines = [
             encode(event(seq, kind, run, time=T0 + draw(st.integers(0, 5)), **fields))
