@@ -155,7 +155,7 @@ def test_what_was_folded_stays_until_it_is_known_to_be_on_the_disk(
     """A minute later, and after it was asked to be: a power cut finds the one or the other."""
     made = dead(tmp_path, 3)
     synced: list[str] = []
-    monkeypatch.setattr(housekeeping, "_sync", synced.append)
+    monkeypatch.setattr(housekeeping, "sync", synced.append)
     with eager(_SETTLED_S=60):
         for _ in range(3):
             keep(tmp_path)
