@@ -47,7 +47,7 @@ while time.monotonic() < deadline:
             os._exit(ari.accounts().dropped)
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
         events += 3
-    time.sleep(0.005)
+    time.sleep(float(sys.argv[1]) / 600)  # or in a minute there would be more than a reader gets through
 print(os.getpid(), number, events, ari.accounts().dropped, flush=True)
 """
 

@@ -92,3 +92,84 @@ def test_without_a_home_the_error_says_what_to_set(monkeypatch: pytest.MonkeyPat
     finally:
         configure(directory=before)
     assert isinstance(StoreError("x"), OSError)
+
+
+# How long, how much, and when to wait for the disk --------------------------------------------------------------------
+
+DAYS, SIZE = 30, 5 * 1024**3
+TELL = "from agent_run_id import settings; print(*settings.retention(), settings.fsync())"
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({}, (DAYS, SIZE, "never")),
+        ({"DAYS": "7", "BYTES": "1000000"}, (7.0, 1_000_000, "never")),
+        ({"DAYS": "0.5", "BYTES": "1e9"}, (0.5, 10**9, "never")),
+        ({"DAYS": "off"}, (None, SIZE, "never")),
+        ({"BYTES": "off"}, (DAYS, None, "never")),
+        *[
+            ({"DAYS": odd, "BYTES": odd}, (DAYS, SIZE, "never"))
+            for odd in ("", "many", "0", "-1", "nan", "inf", "1 GiB")
+        ],
+        ({"FSYNC": "ends"}, (DAYS, SIZE, "ends")),
+        ({"FSYNC": "always"}, (DAYS, SIZE, "always")),
+        ({"FSYNC": "sometimes"}, (DAYS, SIZE, "never")),
+    ],
+    ids=str,
+)
+def test_what_is_kept_is_what_the_environment_says_where_it_can_be_understood(
+    variables: dict[str, str], expected: tuple[float | None, int | None, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = {"DAYS": settings.DAYS_VARIABLE, "BYTES": settings.BYTES_VARIABLE, "FSYNC": settings.FSYNC_VARIABLE}
+    for short, name in names.items():
+        monkeypatch.delenv(name, raising=False)
+        if short in variables:
+            monkeypatch.setenv(name, variables[short])
+    assert (*settings.retention(), settings.fsync()) == expected
+
+
+@pytest.mark.parametrize("name", ["retention_days", "retention_bytes"])
+@pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf"), True, "30", b"30", [1]])
+def test_what_is_no_amount_is_refused_and_changes_nothing(name: str, value: Any) -> None:
+    before = settings.retention()
+    with pytest.raises(ConfigurationError, match=f"{name} is a number above 0, or None"):
+        configure(**{name: value})
+    assert settings.retention() == before
+
+
+@pytest.mark.parametrize("value", [None, "", "end", 1, ["ends"]])
+def test_what_is_no_policy_is_refused_and_changes_nothing(value: Any) -> None:
+    with pytest.raises(ConfigurationError, match="one of never, ends, always"):
+        configure(fsync=value)
+    assert settings.fsync() == "never"
+
+
+IN_CHILDREN = """
+import multiprocessing, os, subprocess, sys
+import agent_run_id as ari
+from agent_run_id import settings
+ari.configure(retention_days=None, retention_bytes=1_000_000, fsync="ends", directory="off")
+tell = "from agent_run_id import settings; print(*settings.retention(), settings.fsync(), flush=True)"
+if __name__ == "__main__":
+    subprocess.run([sys.executable, "-c", tell], env=ari.child_env(), check=True)
+    for method in ("fork", "spawn", "forkserver"):
+        context = multiprocessing.get_context(method)
+        process = ari.BoundProcess(target=exec, args=(tell,), context=context)
+        process.start()
+        process.join()
+        with ari.BoundProcessPoolExecutor(1, mp_context=context) as pool:
+            print(*pool.submit(settings.retention).result(), pool.submit(settings.fsync).result(), flush=True)
+"""
+
+
+def test_children_keep_and_wait_as_their_parent_was_told_to() -> None:
+    """Those that `child_env` starts, and those of `multiprocessing`, whatever their start method."""
+    env = env_without(AGENT_RUN_RETENTION_DAYS="3", AGENT_RUN_RETENTION_BYTES="4", AGENT_RUN_FSYNC="always")
+    assert run_program(IN_CHILDREN, env=env).splitlines() == ["None 1000000 ends"] * 7
+
+
+def test_what_was_not_said_is_left_to_the_environment_of_the_child(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(settings.DAYS_VARIABLE, "3")
+    monkeypatch.delenv(settings.FSYNC_VARIABLE, raising=False)
+    assert run_program(TELL).split() == ["3.0", str(SIZE), "never"]
