@@ -119,6 +119,25 @@ def test_files_that_pages_point_to_exist(page: Path) -> None:
         assert (HERE / name).is_file(), name
 
 
+def promises() -> list[str]:
+    """The promises of the page, without what is not promised."""
+    text = text_of(DOCS / "guarantees.md").partition("## What is not promised")[0]
+    return re.findall(r"^\* .+\n(?:  .+\n)+", text, flags=re.MULTILINE)
+
+
+def test_every_promise_names_the_tests_that_prove_it() -> None:
+    assert len(promises()) == text_of(DOCS / "guarantees.md").partition("## What is not promised")[0].count("\n* ")
+    for promise in promises():
+        assert re.search(r"`test_\w+\.py::test_\w+`", promise), promise
+        assert re.match(r"\* [^`]*(`[^`:]+`[^`]*)*[.] *\n +`test_", promise), promise
+
+
+def test_every_test_that_a_promise_names_exists() -> None:
+    for promise in promises():
+        for file, name in re.findall(r"(test_\w+\.py)::(\w+)", promise):
+            assert re.search(rf"^def {name}\(", text_of(HERE / "tests" / file), flags=re.MULTILINE), f"{file}::{name}"
+
+
 @pages
 def test_every_block_is_run_or_says_why_not(page: Path) -> None:
     for language, text in fences(page):

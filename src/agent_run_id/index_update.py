@@ -229,9 +229,9 @@ class Update:
         for run in self._changed:
             # Where it is in the tree was said in its own events alone; those below it only say that it is above them.
             row = self._db.execute(
-                "SELECT parent FROM runs WHERE pk = ?1 AND parent IS NOT NULL"
-                " AND NOT EXISTS (SELECT 1 FROM events WHERE run = ?1)",
-                [run],
+                "SELECT parent FROM runs WHERE pk = ? AND parent IS NOT NULL"
+                " AND NOT EXISTS (SELECT 1 FROM events WHERE run = ?)",
+                [run] * 2,
             ).fetchone()
             if row is not None:
                 above.add(row["parent"])
@@ -345,5 +345,6 @@ class Update:
             )
         for process in self._forgotten:
             self._db.execute(
-                "DELETE FROM processes WHERE pk = ?1 AND NOT EXISTS (SELECT 1 FROM parts WHERE process = ?1)", [process]
+                "DELETE FROM processes WHERE pk = ? AND NOT EXISTS (SELECT 1 FROM parts WHERE process = ?)",
+                [process] * 2,
             )
