@@ -148,6 +148,7 @@ class _House:
         self._most_bytes = self._part if is_patient else min(_MAX_BUNDLE_OF_WRITER, self._part)
         self._files = list(self._scan() if is_patient else islice(self._scan(), _MAX_FILES_OF_WRITER))
         self._sources: set[str] = set()  # what is in a bundle that is not known to be on the disk yet
+        self._unsettled: set[str] = set()  # bundles of which something that is in them is still here
         self._newest: dict[str, int] = {}
         for file in self._files:
             owner, number, _ = file.name
@@ -226,6 +227,8 @@ class _House:
                             del here[name]
                     removed += len(sources)
             self._sources.update(sources)
+            if not here.keys().isdisjoint(sources):
+                self._unsettled.add(bundle.path)
         self._files = [file for file in self._files if os.path.basename(file.path) in here]  # noqa: PTH119
 
     def _unfolded(self, *, is_bundle: bool) -> Iterator[_File]:
@@ -250,7 +253,13 @@ class _House:
                 yield unit
 
     def _bundles(self) -> Iterator[_Unit]:
-        bundles = [file for file in self._unfolded(is_bundle=True) if file.size < _LARGE_BUNDLE]
+        # Not those whose sources are still here: with the bundle it would be forgotten that they are in one, and they
+        # would be folded once more.
+        bundles = [
+            file
+            for file in self._unfolded(is_bundle=True)
+            if file.size < _LARGE_BUNDLE and file.path not in self._unsettled
+        ]
         if len(bundles) >= _MIN_BUNDLES and not self._is_late():
             for file in bundles:
                 yield _Unit([file], min(file.modified, _since(file.path)))
