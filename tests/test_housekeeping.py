@@ -149,6 +149,21 @@ def test_bundles_are_folded_too(tmp_path: Path) -> None:
             assert len(registry.find(limit=None)) == 60
 
 
+def test_a_bundle_whose_sources_are_still_here_is_not_put_into_another(tmp_path: Path) -> None:
+    """With it would go what tells that they are in one, and they would be folded once more."""
+    with eager(_SETTLED_S=60):
+        for first in (1, 4, 7):
+            dead(tmp_path, 3, first=first)
+            for _ in range(3):
+                keep(tmp_path)
+        assert len(bundles(tmp_path)) == 3
+    with eager():
+        for _ in range(3):
+            keep(tmp_path)
+    [bundle] = files(tmp_path)
+    assert bundle.read_bytes().count(b"process.started") == 9
+
+
 def test_what_was_folded_stays_until_it_is_known_to_be_on_the_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
