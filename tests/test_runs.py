@@ -201,11 +201,13 @@ def test_updates_replace_add_and_merge(registry: RunRegistry) -> None:
     with start_run("agent", tags=["a"], attributes={"x": 1, "y": 1}, summary="old") as run:
         run.update(output="first", summary="new", tags=["a", "b"], attributes={"y": 2})
         run.update(output=None, tags="c")
+        run.update(links=["elsewhere"], aliases="job-7")
+        run.update(aliases=["job-7", "job-8"])
         run.update()
     record = registry.get(run.id)
     assert (record.summary, record.tags, record.attributes) == ("new", ("a", "b", "c"), {"x": 1, "y": 2})
-    assert record.output is None
-    assert len(registry.events(run.id)) == 4
+    assert (record.output, record.links, record.aliases) == (None, ("elsewhere",), ("job-7", "job-8"))
+    assert len(registry.events(run.id)) == 6
 
 
 def test_an_output_of_none_given_at_the_end_replaces_an_earlier_one(registry: RunRegistry) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["FoldedRun", "StoredEvent", "fold", "in_order"]
 
 _LONGEST: Final = 2**62  # microseconds; no run takes 146,000 years
+_LISTS: Final = ("tags", "links", "aliases")
 _COUNTS: Final = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens")
 
 
@@ -119,7 +120,7 @@ def _started(run: FoldedRun, event: StoredEvent) -> None:
         run.details["refused_parent"] = _text(data["refused_parent"])
     if isinstance(data.get("attributes"), dict):
         run.details["attributes"] = data["attributes"]
-    for name in ("tags", "links"):
+    for name in _LISTS:
         if name in data:
             run.details[name] = _texts(data[name])
 
@@ -130,9 +131,10 @@ def _updated(run: FoldedRun, event: StoredEvent) -> None:
         details["output"] = data["output"]
     if "summary" in data:
         run.summary = _text(data["summary"])
-    if "tags" in data:
-        tags: list[str] = details.get("tags", [])
-        details["tags"] = tags + [tag for tag in _texts(data["tags"]) if tag not in tags]
+    for name in _LISTS:
+        if name in data:
+            known: list[str] = details.get(name, [])
+            details[name] = list(dict.fromkeys([*known, *_texts(data[name])]))
     if isinstance(data.get("attributes"), dict):
         details["attributes"] = {**details.get("attributes", {}), **data["attributes"]}
 

@@ -188,6 +188,8 @@ class Run(ScopeOwner):
         output: Any = UNSET,
         summary: str | Unset = UNSET,
         tags: Iterable[str] | Unset = UNSET,
+        links: Iterable[RunId | str] | Unset = UNSET,
+        aliases: Iterable[str] | Unset = UNSET,
         attributes: Mapping[str, Any] | Unset = UNSET,
     ) -> None:
         """Change what is known of the run while it lasts.
@@ -196,12 +198,18 @@ class Run(ScopeOwner):
             output: What it produced so far; replaces what was recorded before.
             summary: One line for a person; replaces.
             tags: Added to those it has.
+            links: Other runs it has to do with; added.
+            aliases: Names it has elsewhere, by each of which the registry finds it; added.
             attributes: Merged into those it has, key by key.
         """
-        fields: dict[str, Any] = {"summary": summary, "tags": tags, "attributes": attributes, "output": output}
+        lists = {"tags": tags, "links": links, "aliases": aliases}
+        fields: dict[str, Any] = {
+            "summary": summary,
+            **{name: value if value is UNSET else listed(value) for name, value in lists.items()},
+            "attributes": attributes,
+            "output": output,
+        }
         given = {name: value for name, value in fields.items() if value is not UNSET}
-        if "tags" in given:
-            given["tags"] = listed(given["tags"])
         if given:
             self._record(RUN_UPDATED, given, explicit_none=output is None)
 

@@ -143,6 +143,7 @@ class RunRecord(_Record):
         tags: Words to find it by.
         attributes: Anything else.
         links: Tokens of, or names for, other runs it has to do with.
+        aliases: Names it has elsewhere.
         refused_parent: Why the run that came in with its request is not its parent, if one came and is not.
         error: What went wrong, if anything.
         decisions: In the order they were made.
@@ -172,6 +173,7 @@ class RunRecord(_Record):
     tags: tuple[str, ...] = ()
     attributes: dict[str, JsonValue] = {}
     links: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
     refused_parent: str | None = None
     error: ErrorRecord | None = None
     decisions: tuple[DecisionRecord, ...] = ()

@@ -50,6 +50,7 @@ def start_run(
     tags: Iterable[str] = (),
     attributes: Mapping[str, Any] | None = None,
     links: Iterable[RunId | str] = (),
+    aliases: Iterable[str] = (),
     expected: Expected | type[BaseException] = (),
 ) -> Run:
     """Start a run, now. `with` makes it current and ends it; otherwise call its `end`.
@@ -67,6 +68,7 @@ def start_run(
         tags: Words to find it by.
         attributes: Anything else, by name.
         links: Other runs it has to do with, beside its parent.
+        aliases: Names it has elsewhere, such as a job's id in its queue; the registry finds it by each.
         expected: Exceptions that are not failures when they leave it.
 
     Raises:
@@ -89,6 +91,7 @@ def start_run(
         summary=summary,
         tags=listed(tags) or None,
         links=linked or None,
+        aliases=listed(aliases) or None,
         refused_parent=found.refused,
         attributes=attributes,
         input=input,
