@@ -14,6 +14,7 @@ from agent_run_id.binding import bind, isolated
 from agent_run_id.errors import (
     AgentRunError,
     ConfigurationError,
+    InvalidCursorError,
     InvalidRunIdError,
     InvalidTokenError,
     RunDepthError,
@@ -37,6 +38,7 @@ from agent_run_id.tracing import traced
 if TYPE_CHECKING:
     from agent_run_id.carriers.envelope import Envelope
     from agent_run_id.executors import BoundProcessPoolExecutor, BoundThreadPoolExecutor, wrap_executor
+    from agent_run_id.following import Watch
     from agent_run_id.logs import RunIdFilter, setup_logging
     from agent_run_id.multiprocess import BoundProcess
     from agent_run_id.registry import RunRegistry
@@ -60,6 +62,7 @@ __all__ = [
     "Decision",
     "Envelope",
     "Inbound",
+    "InvalidCursorError",
     "InvalidRunIdError",
     "InvalidTokenError",
     "NoRun",
@@ -75,6 +78,7 @@ __all__ = [
     "SigningKeys",
     "StoreError",
     "Tree",
+    "Watch",
     "accounts",
     "bind",
     "carriers",
@@ -105,6 +109,7 @@ _LATER: Final = {
     "RunRecord": "agent_run_id.schema",
     "RunRegistry": "agent_run_id.registry",
     "Tree": "agent_run_id.tree",
+    "Watch": "agent_run_id.following",
     "run_each": "agent_run_id.tasks",
     "setup_logging": "agent_run_id.logs",
     "wrap_executor": "agent_run_id.executors",

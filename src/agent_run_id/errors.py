@@ -8,6 +8,7 @@ Every leaf is also a subclass of the builtin exception it specialises, so code t
     │   └── InvalidTokenError                  the text is not a token: an id with its lineage
     ├── RunDepthError        (RecursionError)  runs are nested deeper than allowed
     ├── ConfigurationError   (ValueError)      `configure` was given something it cannot use
+    ├── InvalidCursorError   (ValueError)      a watch was to go on from something that is no cursor
     ├── StoreError           (OSError)         the directory with the journals cannot be used
     └── RunNotFound          (LookupError)     no run has this id, or more than one begins with it
 
@@ -19,6 +20,7 @@ from __future__ import annotations
 __all__ = [
     "AgentRunError",
     "ConfigurationError",
+    "InvalidCursorError",
     "InvalidRunIdError",
     "InvalidTokenError",
     "RunDepthError",
@@ -46,6 +48,10 @@ class RunDepthError(AgentRunError, RecursionError):
 
 class ConfigurationError(AgentRunError, ValueError):
     """A setting has a value that cannot be used; the message says which one can."""
+
+
+class InvalidCursorError(AgentRunError, ValueError):
+    """A text is not the cursor of a watch; the message says what is."""
 
 
 class StoreError(AgentRunError, OSError):

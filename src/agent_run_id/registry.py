@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from agent_run_id import settings
 from agent_run_id.errors import InvalidRunIdError, RunNotFound, StoreError
 from agent_run_id.folding import StoredEvent, in_order
+from agent_run_id.following import Watch
 from agent_run_id.ids import RunId
 from agent_run_id.index import Index
 from agent_run_id.journal import journal_in
@@ -148,6 +149,33 @@ class RunRegistry:
             for event in found
         ]
 
+    def watch(
+        self,
+        ref: RunId | str | None = None,
+        *,
+        after: str | None = None,
+        poll: float = 0.1,
+        timeout: float | None = None,
+    ) -> Watch:
+        """Events as they are recorded, by any process, from now on.
+
+        What is asked of the registry after the watch was made, and what the watch then hands out, leave no gap.
+
+        Args:
+            ref: The run they are about, with everything below it, also what has not started yet; by default all runs.
+                An id that you made yourself need not have started either.
+            after: The `Watch.cursor` to go on from, instead of now.
+            poll: How often to look, in seconds.
+            timeout: How long to wait for an event before iteration ends, in seconds; None waits for ever.
+
+        Raises:
+            RunNotFound: as in `get`.
+            InvalidCursorError: (a `ValueError`) `after` is not the cursor of a watch.
+            ValueError: `poll` or `timeout` is not a length of time.
+        """
+        ids = None if ref is None else lambda: self._ids_below(ref)
+        return Watch(self.directory, ids=ids, after=after, poll=poll, timeout=timeout)
+
     def find(
         self,
         *,
@@ -247,6 +275,14 @@ class RunRegistry:
             ValueError: there is no such status to end a run with.
         """
         Run(run_id, journal=journal_in(self.directory)).end(status=status, output=output, error=error)
+
+    def _ids_below(self, ref: RunId | str) -> set[str]:
+        try:
+            return {node.record.id for node in self.tree(ref)}
+        except RunNotFound as error:
+            if isinstance(ref, RunId) and not error.candidates:
+                return {ref.value}
+            raise
 
     def _find_one(self, ref: RunId | str) -> sqlite3.Row:
         if ref == _LAST:
