@@ -175,7 +175,7 @@ class Owner:
         state: Whether it lives.
     """
 
-    __slots__ = ("began", "due_at", "first", "is_done", "key", "places", "probe_at", "segments", "state")
+    __slots__ = ("began", "due_at", "first", "heartbeat", "is_done", "key", "places", "probe_at", "segments", "state")
 
     def __init__(self, key: str, places: dict[int, int], state: State) -> None:
         self.key = key
@@ -183,6 +183,7 @@ class Owner:
         self.first = min(places, default=0)
         self.state: State = state
         self.segments: dict[int, Segment] = {}
+        self.heartbeat: Found | None = None  # its first file, which it holds the lock of for life
         self.began = 0
         self.probe_at = self.due_at = 0.0
         self.is_done = False  # it is over, and everything was read
@@ -191,6 +192,9 @@ class Owner:
         """Read a file of this process too, if it is not read already; the file its owner made rather than a copy."""
         number = found.header.segment
         self.began = max(self.began, found.began)
+        first = self.heartbeat
+        if first is None or (number, first.is_original) <= (first.header.segment, found.is_original):
+            self.heartbeat = found
         segment = self.segments.get(number)
         if segment is None:
             if number >= self.first:
@@ -198,6 +202,12 @@ class Owner:
                 self.segments = dict(sorted(self.segments.items()))
         elif segment.is_gone or (found.is_original and not segment.found.is_original):
             segment.move(found)
+
+    def probe(self) -> State:
+        """Ask whether it lives."""
+        first = [] if self.heartbeat is None else [self.heartbeat]
+        self.state = state_among([*first, *(segment.found for segment in self.segments.values())])
+        return self.state
 
     def drop(self, segment: Segment) -> None:
         """Follow a file no more that is gone, but remember how far it was read."""

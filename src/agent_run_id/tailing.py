@@ -93,7 +93,7 @@ class Tail:
         if self._may_have_changed(now) or dying:
             self._list()
             for owner in dying:  # it may have gone on in another file
-                owner.state = state_among(segment.found for segment in owner.segments.values())
+                owner.probe()
         return self._bounds(now)
 
     def _probe(self, now: float) -> list[Owner]:
@@ -102,8 +102,7 @@ class Tail:
         for owner in self._owners.values():
             if owner.state != "dead" and now >= owner.probe_at:
                 owner.probe_at = now + _PROBE_S
-                owner.state = state_among(segment.found for segment in owner.segments.values())
-                if owner.state == "dead":
+                if owner.probe() == "dead":
                     dying.append(owner)
         return dying
 
@@ -138,6 +137,7 @@ class Tail:
 
     def _list(self) -> None:
         """Look at the folder, again where something went while it was looked at: it may be in a bundle by now."""
+        is_there = False
         for _ in range(_LOOKS):
             at = _now_us()
             try:
@@ -156,7 +156,7 @@ class Tail:
         for owner, segment in list(self._segments()):
             if segment.is_gone:
                 self._drop(owner, segment)
-        self._seeks = False
+        self._seeks = not is_there  # when it comes back, what was read of it may be in bundles that are not new
         horizon = self._since - _REMEMBERED_US
         self._over = {key: began for key, began in self._over.items() if began > horizon}
 
@@ -228,6 +228,8 @@ class Tail:
                 self._over[key] = max(began, self._over.get(key, 0))
                 return
             owner = self._owners[key] = Owner(key, places, state)
+        elif self._pins:  # of what is here already, a part is in a bundle
+            owner.places.update(_ends(group))
         for found in group:
             owner.attach(found)
 
@@ -243,7 +245,7 @@ class Tail:
             return {}
         if state == "dead":
             return None
-        return {found.header.segment: end_of(found.path) for found in group}
+        return _ends(group)
 
     # What is gone -----------------------------------------------------------------------------------------------------
 
@@ -324,6 +326,12 @@ class Tail:
             elif owner.began > self._since:
                 over[key] = owner.began
         return Position(self._since, over, places)
+
+
+def _ends(group: list[Found]) -> dict[int, int]:
+    """How far each file of a process goes by now; a copy may end earlier than what it was made of."""
+    group.sort(key=lambda found: found.is_original)
+    return {found.header.segment: end_of(found.path) if found.end is None else found.end - found.base for found in group}
 
 
 def _by_time(timed: list[tuple[int, Line]]) -> list[Line]:
