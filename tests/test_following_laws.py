@@ -127,7 +127,9 @@ class Following(RuleBasedStateMachine):
         self.torn: dict[str, Seen] = {}
         self.born = 0
 
-    @initialize(margin=st.sampled_from([0, 60_000_000]), probe=st.sampled_from([0, 1.0]), most=st.sampled_from([1, 300]))
+    @initialize(
+        margin=st.sampled_from([0, 60_000_000]), probe=st.sampled_from([0, 1.0]), most=st.sampled_from([1, 300])
+    )
     def begin(self, margin: int, probe: float, most: int) -> None:
         """With a margin of a minute nobody is told from others by when it began; with none, everybody is."""
         self.patch.setattr(tailing, "_MARGIN_US", margin)
@@ -190,11 +192,14 @@ class Following(RuleBasedStateMachine):
         writer.write(garbage)
 
     @precondition(lambda self: self.writers)
-    @rule(data=st.data())
-    def rotate(self, data: st.DataObject) -> None:
+    @rule(data=st.data(), times=st.integers(1, 3))
+    def rotate(self, data: st.DataObject, times: int) -> None:
         writer = data.draw(st.sampled_from(self.writers), "writer")
         self.whole(writer)
-        writer.rotate()
+        for _ in range(times):
+            if self.runs:
+                self.expect(writer.record("run.step", self.runs[0]), self.runs[0])
+            writer.rotate()
 
     @precondition(lambda self: self.writers)
     @rule(data=st.data())

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from agent_run_id.events import PROCESS_STARTED
 from agent_run_id.reading import Header, header_of, lines_from, parse_line, state_of
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ class Segment:
         try:
             for event, behind in self._events(start, bound):
                 self.read = behind
-                if event is not None:
+                if event is not None and event.get("type") != PROCESS_STARTED:
                     lines.append(Line(self, behind, event))
                 if behind - start >= _MOST:
                     return lines
@@ -214,10 +215,10 @@ class Owner:
         self.places[segment.number] = segment.position
         del self.segments[segment.number]
 
-    def close_old(self, bounds: dict[Segment, int]) -> None:
+    def close_old(self) -> None:
         """Follow files no more after which two others were begun: a write that was under way has long ended."""
         for segment in [*self.segments.values()][:-2]:
-            if segment.is_pending or segment.covered != bounds.get(segment):
+            if segment.is_pending or segment.covered != segment.size():
                 return
             del self.segments[segment.number]
             self.first = segment.number + 1

@@ -87,8 +87,11 @@ class Tail:
     def discover(self) -> dict[Segment, int]:
         """Look which files there are, and how long they are: up to there they may be read."""
         now = time.monotonic()
-        for owner in [owner for owner in self._owners.values() if owner.is_done and not owner.is_pending]:
-            self._close(owner)
+        for owner in list(self._owners.values()):
+            if owner.is_done and not owner.is_pending:
+                self._close(owner)
+            else:
+                owner.close_old()
         dying = self._probe(now)
         if self._may_have_changed(now) or dying:
             self._list()
@@ -148,7 +151,8 @@ class Tail:
             except OSError:  # it cannot be read now; what is in it is not gone
                 self._must_list = True
                 return
-            vanished = self._take_stock(names, min(self._since, at - _MARGIN_US))
+            # A clock that was set back makes what is new look old.
+            vanished = self._take_stock(names, self._since if self._since <= at else at - _MARGIN_US)
             if is_there:  # while it is away it is not known what is begun in it
                 self._since = at - _MARGIN_US
             if not vanished and not any(segment.is_gone for _, segment in self._segments()):
@@ -307,7 +311,6 @@ class Tail:
                 if segment.covered != bound:  # the rest of it comes before what is in the next one
                     is_more = True
                     break
-            owner.close_old(bounds)
             if owner.state == "dead":
                 owner.is_done = all(segment.covered == segment.size() for segment in owner.segments.values())
         return _by_time(timed), is_more
@@ -331,7 +334,9 @@ class Tail:
 def _ends(group: list[Found]) -> dict[int, int]:
     """How far each file of a process goes by now; a copy may end earlier than what it was made of."""
     group.sort(key=lambda found: found.is_original)
-    return {found.header.segment: end_of(found.path) if found.end is None else found.end - found.base for found in group}
+    return {
+        found.header.segment: end_of(found.path) if found.end is None else found.end - found.base for found in group
+    }
 
 
 def _by_time(timed: list[tuple[int, Line]]) -> list[Line]:
