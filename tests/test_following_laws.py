@@ -152,7 +152,7 @@ class Following(RuleBasedStateMachine):
 
     @precondition(lambda self: self.writers)
     @rule(data=st.data(), is_child=st.booleans(), is_bare=st.booleans())
-    def start(self, data: st.DataObject, is_child: bool, is_bare: bool) -> None:
+    def start(self, data: st.DataObject, *, is_child: bool, is_bare: bool) -> None:
         """A run, of which only the bare id of its parent may be known."""
         writer = data.draw(st.sampled_from(self.writers), "writer")
         run, above = RunId.generate(), set[str]()
@@ -166,7 +166,7 @@ class Following(RuleBasedStateMachine):
 
     @precondition(lambda self: self.writers and self.runs)
     @rule(data=st.data(), is_bare=st.booleans(), cut=st.none() | st.integers(0, 200))
-    def record(self, data: st.DataObject, is_bare: bool, cut: int | None) -> None:
+    def record(self, data: st.DataObject, *, is_bare: bool, cut: int | None) -> None:
         writer = data.draw(st.sampled_from(self.writers), "writer")
         run = data.draw(st.sampled_from(self.runs), "run")
         told = RunId(run.value) if is_bare else run
