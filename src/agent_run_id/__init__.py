@@ -36,6 +36,7 @@ from agent_run_id.tracing import traced
 
 if TYPE_CHECKING:
     from agent_run_id.carriers.envelope import Envelope
+    from agent_run_id.diffing import Diff, diff
     from agent_run_id.executors import BoundProcessPoolExecutor, BoundThreadPoolExecutor, wrap_executor
     from agent_run_id.logs import RunIdFilter, setup_logging
     from agent_run_id.multiprocess import BoundProcess
@@ -58,6 +59,7 @@ __all__ = [
     "Carried",
     "ConfigurationError",
     "Decision",
+    "Diff",
     "Envelope",
     "Inbound",
     "InvalidRunIdError",
@@ -83,6 +85,7 @@ __all__ = [
     "configure",
     "current_run",
     "current_run_id",
+    "diff",
     "isolated",
     "received",
     "run_each",
@@ -100,11 +103,13 @@ _LATER: Final = {
     "BoundThread": "agent_run_id.threads",
     "BoundThreadPoolExecutor": "agent_run_id.executors",
     "BoundTimer": "agent_run_id.threads",
+    "Diff": "agent_run_id.diffing",
     "Envelope": "agent_run_id.carriers.envelope",
     "RunIdFilter": "agent_run_id.logs",
     "RunRecord": "agent_run_id.schema",
     "RunRegistry": "agent_run_id.registry",
     "Tree": "agent_run_id.tree",
+    "diff": "agent_run_id.diffing",
     "run_each": "agent_run_id.tasks",
     "setup_logging": "agent_run_id.logs",
     "wrap_executor": "agent_run_id.executors",

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from agent_run_id import settings
+from agent_run_id.diffing import FACTOR, FLOOR, Diff, diff
 from agent_run_id.errors import InvalidRunIdError, RunNotFound, StoreError
 from agent_run_id.folding import StoredEvent, in_order
 from agent_run_id.ids import RunId
@@ -120,6 +121,22 @@ class RunRegistry:
         row = self._find_one(ref)
         below = self._index.read(_BELOW, [row["pk"]])
         return grow(self._record(row), [self._own_record(r) for r in below if r["pk"] != row["pk"]])
+
+    def diff(
+        self,
+        a: RunId | str,
+        b: RunId | str,
+        *,
+        factor: float = FACTOR,
+        floor: timedelta = FLOOR,
+        ignore_volatile: bool = False,
+    ) -> Diff:
+        """Two runs compared with everything below them; see `agent_run_id.diff`.
+
+        Raises:
+            RunNotFound: as in `get`.
+        """
+        return diff(self.tree(a), self.tree(b), factor=factor, floor=floor, ignore_volatile=ignore_volatile)
 
     def events(self, ref: RunId | str) -> list[EventRecord]:
         """Everything recorded of one run, in order.
