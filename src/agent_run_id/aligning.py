@@ -6,31 +6,36 @@ from run to run masked; kind and name. Each is a longest common subsequence with
 two pairs, so a step put in or taken out moves no other.
 
 It costs about as much as reading both: equal ends are cut off, and of the rest only the possible pairs are looked at.
-Where a few texts repeat so often that there are more than 16 of those for every run, a run is only tried with the one
-that is as many repetitions from the first, or from the last, as itself.
+Where a few texts repeat so often that there are more than 16 of those for every run, a run is only tried with the few
+that are about as many repetitions from the first, or from the last, as itself.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import defaultdict
+from collections import Counter, defaultdict, deque
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
-from agent_run_id.comparing import FIELDS, canonical, masked, value_of
+from agent_run_id.comparing import FIELDS, canonical, masked, same, value_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from agent_run_id.tree import Tree
 
 __all__ = ["Aligner", "By", "Match", "Siblings", "common"]
 
-By = Literal["root", "key", "input", "masked", "name"]
+By = Literal["root", "key", "input", "masked", "moved", "name"]
 """What two runs are paired by. ``masked``: inputs that differ only in ids, times and temporary paths."""
+
+_Gap = tuple[list[int], list[int]]
+_Found = dict[int, tuple[int, By]]
+_Stages = tuple[tuple[By, "Callable[[Tree], bytes]"], ...]
 
 _TRIES: Final = 16
 _ALWAYS: Final = 4096
+_NEAR: Final = 8
 
 
 class Match(NamedTuple):
@@ -64,42 +69,68 @@ class Aligner:
     def __init__(self, a: Tree, b: Tree) -> None:
         self._trees = (a, b)
         self._wholes: dict[Tree, bytes] = {}
-        self._stages: tuple[tuple[By, Callable[[Tree], bytes]], ...] = (
-            ("input", self._whole),
-            ("input", _given),
-            ("masked", _masked),
-            ("name", _named),
-        )
+        self._surest: _Stages = (("input", self._whole), ("input", _given), ("masked", _masked))
 
     def siblings(self, a: Sequence[Tree], b: Sequence[Tree]) -> Siblings:
         """Pair the children of two runs."""
-        found: dict[int, tuple[int, By]] = {}
         mine, theirs = _places(a), _places(b)
+        found: _Found = {}
         repeated: list[tuple[str, tuple[int, int]]] = []
         for key in {**mine, **theirs}:
             places = (mine.get(key, []), theirs.get(key, []))
-            if key is not None and max(map(len, places)) > 1:
-                repeated.append((key, (len(places[0]), len(places[1]))))
-            for i, j, by in self._aligned(a, b, places, by_key=key is not None):
-                found[i] = (j, by)
+            if key is None:
+                found |= self._unkeyed(a, b, places)
+            elif len(places[0]) == len(places[1]) == 1:
+                found[places[0][0]] = (places[1][0], "key")
+            else:
+                found |= self._of_one_key(a, b, places)
+                if max(map(len, places)) > 1:
+                    repeated.append((key, (len(places[0]), len(places[1]))))
         return Siblings(list(_merged(a, b, found)), repeated)
 
-    def _aligned(
-        self, a: Sequence[Tree], b: Sequence[Tree], places: tuple[list[int], list[int]], *, by_key: bool
-    ) -> Iterator[tuple[int, int, By]]:
-        if by_key and len(places[0]) == len(places[1]) == 1:
-            yield places[0][0], places[1][0], "key"
-            return
-        gaps = [places]
-        stages = (*self._stages, ("key", _anything)) if by_key else self._stages
+    def _unkeyed(self, a: Sequence[Tree], b: Sequence[Tree], places: _Gap) -> _Found:
+        mine, theirs = places
+        if len(mine) == len(theirs) and all(_same_given(a[i], b[j]) for i, j in zip(mine, theirs, strict=True)):
+            return _found(zip(mine, theirs, strict=True), "input")  # as nearly always, and nothing has to be hashed
+        surely = self._staged(a, b, [places], self._surest)
+        taken = {j for j, _ in surely.values()}
+        left = ([i for i in mine if i not in surely], [j for j in theirs if j not in taken])
+        moved = dict(self._moved(a, b, left))
+        away = set(moved.values())
+        gaps = [
+            ([i for i in some if i not in moved], [j for j in others if j not in away])
+            for some, others in _between(places, sorted((i, j) for i, (j, _) in surely.items()))
+        ]
+        return surely | _found(moved.items(), "moved") | self._staged(a, b, gaps, (("name", _named),))
+
+    def _moved(self, a: Sequence[Tree], b: Sequence[Tree], left: _Gap) -> Iterator[tuple[int, int]]:
+        """Those that did the same in another order: of calls that ran at the same time, either may be the first."""
+        mine, theirs = left
+        for _, token in self._surest:
+            waiting: defaultdict[bytes, deque[int]] = defaultdict(deque)
+            for j in theirs:
+                waiting[token(b[j])].append(j)
+            pairs = {i: alike.popleft() for i in mine if (alike := waiting.get(token(a[i])))}
+            yield from pairs.items()
+            taken = set(pairs.values())
+            mine, theirs = [i for i in mine if i not in pairs], [j for j in theirs if j not in taken]
+
+    def _of_one_key(self, a: Sequence[Tree], b: Sequence[Tree], places: _Gap) -> _Found:
+        found = self._staged(a, b, [places], (*self._surest, ("key", _anything)))
+        return _found(((i, j) for i, (j, _) in found.items()), "key")
+
+    def _staged(self, a: Sequence[Tree], b: Sequence[Tree], gaps: Sequence[_Gap], stages: _Stages) -> _Found:
+        """Pairs in order, by one likeness after the other, each within what the ones before it left."""
+        found: _Found = {}
         for by, token in stages:
-            left: list[tuple[list[int], list[int]]] = []
+            left: list[_Gap] = []
             for mine, theirs in gaps:
-                pairs = common([token(a[i]) for i in mine], [token(b[j]) for j in theirs])
-                for i, j in pairs:
-                    yield mine[i], theirs[j], "key" if by_key else by
-                left += _between(mine, theirs, pairs)
+                places = common([token(a[i]) for i in mine], [token(b[j]) for j in theirs])
+                pairs = [(mine[i], theirs[j]) for i, j in places]
+                found |= _found(pairs, by)
+                left += _between((mine, theirs), pairs)
             gaps = left
+        return found
 
     def _whole(self, node: Tree) -> bytes:
         """What a run and all below it did, in 16 bytes; made for both trees when it is first asked for."""
@@ -119,6 +150,15 @@ class Aligner:
         for child in children:
             digest.update(self._wholes[child])
         return digest.digest()
+
+
+def _found(pairs: Iterable[tuple[int, int]], by: By) -> _Found:
+    return {i: (j, by) for i, j in pairs}
+
+
+def _same_given(a: Tree, b: Tree) -> bool:
+    one, other = a.record, b.record
+    return one.kind == other.kind and one.name == other.name and same(one.input, other.input)
 
 
 def _given(node: Tree) -> bytes:
@@ -151,18 +191,19 @@ def _places(siblings: Sequence[Tree]) -> Mapping[str | None, list[int]]:
     return places
 
 
-def _between(
-    mine: list[int], theirs: list[int], pairs: Sequence[tuple[int, int]]
-) -> Iterator[tuple[list[int], list[int]]]:
+def _between(places: _Gap, pairs: Sequence[tuple[int, int]]) -> Iterator[_Gap]:
     """What is left of two sequences before, between and after pairs of them, where something is left of both."""
+    mine, theirs = places
     after_i = after_j = 0
-    for i, j in (*pairs, (len(mine), len(theirs))):
-        if after_i < i and after_j < j:
-            yield mine[after_i:i], theirs[after_j:j]
-        after_i, after_j = i + 1, j + 1
+    for i, j in (*pairs, (None, None)):
+        upto_i = len(mine) if i is None else bisect_left(mine, i)
+        upto_j = len(theirs) if j is None else bisect_left(theirs, j)
+        if after_i < upto_i and after_j < upto_j:
+            yield mine[after_i:upto_i], theirs[after_j:upto_j]
+        after_i, after_j = upto_i + 1, upto_j + 1
 
 
-def _merged(a: Sequence[Tree], b: Sequence[Tree], found: Mapping[int, tuple[int, By]]) -> Iterator[Match]:
+def _merged(a: Sequence[Tree], b: Sequence[Tree], found: _Found) -> Iterator[Match]:
     paired = {j for j, _ in found.values()}
     waiting: list[Match] = []
     before: dict[int, list[Match]] = {}
@@ -231,13 +272,11 @@ def _possible(a: Sequence[bytes], b: Sequence[bytes]) -> list[Sequence[int]]:
     possible: list[Sequence[int]] = [places.get(token, ()) for token in a]
     if sum(map(len, possible)) <= _TRIES * (len(a) + len(b)) + _ALWAYS:
         return possible
-    times: defaultdict[bytes, int] = defaultdict(int)
-    for token in a:
-        times[token] += 1
-    nth: defaultdict[bytes, int] = defaultdict(int)
+    times, nth = Counter(a), Counter[bytes]()
     for i, token in enumerate(a):
         all_of_it = possible[i]
-        ranks = {nth[token], nth[token] + len(all_of_it) - times[token]}
-        possible[i] = [all_of_it[rank] for rank in sorted(ranks) if 0 <= rank < len(all_of_it)]
+        shift = len(all_of_it) - times[token]
+        near = {nth[token] + shifted + step for shifted in (0, shift) for step in range(-_NEAR, _NEAR + 1)}
+        possible[i] = [all_of_it[rank] for rank in sorted(near) if 0 <= rank < len(all_of_it)]
         nth[token] += 1
     return possible

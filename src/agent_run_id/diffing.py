@@ -45,7 +45,7 @@ class Diff:
         pairs: The runs that both have, parents before children, siblings in the order of `a`; the roots come first.
         only_a: The runs that only `a` has, in the same order, each with all below it.
         only_b: The runs that only `b` has, likewise.
-        first: Where the two first differ in what they did; None where they did the same. What a run was given and
+        first: Where the two first differ in what they did; None where they did the same, in any order. What a run was given and
             decided comes before the runs below it, and how it ended after them: a root that failed because of a step
             differs first in the step.
         repeated: The keys that are not unique where they should be.
@@ -225,14 +225,16 @@ class _Walk:
 
     def _pair(self, a: Tree, b: Tree, by: By, above: Pair | None) -> Pair:
         one, other = a.record, b.record
+        subtree = _delta(self._used[0][one.id], self._used[1][other.id])
+        leaves = not a.children and not b.children
         pair = Pair(
             a=one,
             b=other,
             by=by,
             changed=self._changed(one, other, by),
             elapsed=None if one.elapsed is None or other.elapsed is None else other.elapsed - one.elapsed,
-            own=_delta(_own(a), _own(b)),
-            subtree=_delta(self._used[0][one.id], self._used[1][other.id]),
+            own=subtree if leaves else _delta(_own(a), _own(b)),
+            subtree=subtree,
             above=above,
         )
         self.pairs.append(pair)
@@ -250,7 +252,7 @@ class _Walk:
 
     def _diverged(self, pair: Pair, fields: Sequence[Field]) -> None:
         if self.first is None and pair.changed:
-            what = tuple(field for field in fields if field in pair.changed)
+            what = _both(fields, pair.changed)
             self.first = Divergence(pair, what) if what else None
 
     def _below(self, a: Tree, b: Tree, pair: Pair) -> Sequence[Match]:
@@ -269,6 +271,10 @@ class _Walk:
             if self.first is None:
                 self.first = Divergence(found, ("only_a",) if side == "a" else ("only_b",))
             pending.extend((child, found) for child in reversed(node.children))
+
+
+def _both(fields: Sequence[Field], changed: Sequence[Field]) -> tuple[Field, ...]:
+    return tuple(field for field in fields if field in changed)
 
 
 _NOTHING: Final = UsageTotal()

@@ -66,7 +66,8 @@ class Pair:
         a: The record of one.
         b: The record of the other.
         by: What they were paired by: ``root``, ``key``, ``input`` (with kind and name), ``masked`` (the same but for
-            ids, times and temporary paths in the input), or ``name`` (with kind).
+            ids, times and temporary paths in the input), ``moved`` (the same in another order), or ``name`` (with
+            kind).
         changed: In what they differ; empty for two that did the same.
         elapsed: How much longer `b` took; None unless both have ended.
         own: How much more it used on its own.

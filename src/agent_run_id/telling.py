@@ -56,7 +56,8 @@ def told(diff: Diff, *, limit: int) -> Iterator[Line]:
         yield Line(("repeated key: ", "heading"), f"{_cut(one.key)}, {one.a:,} in a and {one.b:,} in b")
     for section in _sections(diff):
         yield from _section(section, limit)
-    yield Line((f"{diff.alike:,} alike", "quiet"))
+    moved = sum(pair.by == "moved" for pair in diff.pairs)
+    yield Line((f"{diff.alike:,} alike" + (f", {moved:,} in another place" if moved else ""), "quiet"))
 
 
 def _section(section: _Section, limit: int) -> Iterator[Line]:
@@ -86,10 +87,8 @@ def _sections(diff: Diff) -> Iterator[_Section]:
 
 def _tops(found: Sequence[Unpaired]) -> list[_Removed]:
     starts = [place for place, run in enumerate(found) if run.top]
-    return [
-        _Removed(found[start], end - start - 1)
-        for start, end in zip(starts, [*starts[1:], len(found)], strict=True)
-    ]  # fmt: skip
+    ends = [*starts[1:], len(found)]
+    return [_Removed(found[start], end - start - 1) for start, end in zip(starts, ends, strict=False)]
 
 
 # Lines ----------------------------------------------------------------------------------------------------------------
