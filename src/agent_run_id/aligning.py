@@ -78,14 +78,17 @@ class Aligner:
         repeated: list[tuple[str, tuple[int, int]]] = []
         for key in {**mine, **theirs}:
             places = (mine.get(key, []), theirs.get(key, []))
+            counts = (len(places[0]), len(places[1]))
+            if key is not None and max(counts) > 1:
+                repeated.append((key, counts))
+            if 0 in counts:
+                continue
             if key is None:
                 found |= self._unkeyed(a, b, places)
-            elif len(places[0]) == len(places[1]) == 1:
+            elif counts == (1, 1):
                 found[places[0][0]] = (places[1][0], "key")
             else:
                 found |= self._of_one_key(a, b, places)
-                if max(map(len, places)) > 1:
-                    repeated.append((key, (len(places[0]), len(places[1]))))
         return Siblings(list(_merged(a, b, found)), repeated)
 
     def _unkeyed(self, a: Sequence[Tree], b: Sequence[Tree], places: _Gap) -> _Found:
@@ -147,6 +150,7 @@ class Aligner:
         children = node.children
         if any(child.record.key is not None for child in children):  # the order of those does not matter
             children = sorted(children, key=lambda child: (child.record.key is not None, child.record.key or ""))
+        digest.update(b"\0")  # never part of a text
         for child in children:
             digest.update(self._wholes[child])
         return digest.digest()

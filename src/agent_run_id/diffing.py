@@ -45,9 +45,9 @@ class Diff:
         pairs: The runs that both have, parents before children, siblings in the order of `a`; the roots come first.
         only_a: The runs that only `a` has, in the same order, each with all below it.
         only_b: The runs that only `b` has, likewise.
-        first: Where the two first differ in what they did; None where they did the same, in any order. What a run was given and
-            decided comes before the runs below it, and how it ended after them: a root that failed because of a step
-            differs first in the step.
+        first: Where the two first differ in what they did; None where they did the same, in any order. What a run was
+            given and decided comes before the runs below it, and how it ended after them: a root that failed because
+            of a step differs first in the step.
         repeated: The keys that are not unique where they should be.
         factor: How many times as long an item takes that is `slower`.
         floor: How much longer it takes at least.

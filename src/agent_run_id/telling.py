@@ -135,7 +135,8 @@ def _change(pair: Pair, field: Field) -> Line:
     if field == "status":
         return Line("status ", label(pair.a.status), " → ", label(pair.b.status))
     a, b = (_text(record, field) for record in (pair.a, pair.b))
-    shared = next((place for place, (one, other) in enumerate(zip(a, b, strict=False)) if one != other), 0)
+    ends = min(len(a), len(b))
+    shared = next((place for place in range(ends) if a[place] != b[place]), ends)
     start = max(shared - _SHARED, 0) if shared > _WIDTH // 2 else 0
     before = "…" if start else ""
     return Line(f"{field} {before}{_cut(a[start:])} → {before}{_cut(b[start:])}")
