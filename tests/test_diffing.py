@@ -157,6 +157,11 @@ def test_what_a_run_was_given_and_decided_comes_before_the_runs_below_it(fields:
     assert (found.first.at, found.first.what) == (found.root, tuple(fields))
 
 
+def test_it_shows_in_short_what_it_is() -> None:
+    found = compared(planned(planned(output=1), planned(name="out")), planned(planned(output=2)))
+    assert repr(found) == "<Diff of 00000001 and 00000064: 1 changed, 1 only in a, 0 only in b>"
+
+
 def test_the_roots_may_have_other_names() -> None:
     assert not compared(planned(name="monday", kind="batch"), planned(name="tuesday", kind="job"))
 

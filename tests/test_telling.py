@@ -52,7 +52,7 @@ def test_each_sort_of_difference_has_its_lines() -> None:
         elapsed=second, usage=more,
     )  # fmt: skip
     assert told(a, b)[2:] == [
-        "   -1.0 s, +2,234 → ? tokens, ? EUR, -0.2500 USD",
+        "   +2,234 → ? tokens, ? EUR, -0.2500 USD",
         "first: pay key=1 [00000002]: status ✓ succeeded → ✗ failed, error none → ValueError: no",
         "newly failed: 1",
         "  pay key=1 [00000002]: status ✓ succeeded → ✗ failed, error none → ValueError: no",

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from agent_run_id.comparing import FIELDS, value_of
+from agent_run_id.comparing import FIELDS, canonical, value_of
 from agent_run_id.pairing import Unpaired
 from agent_run_id.rendering import Line, brief, duration, label, title
 from agent_run_id.schema import UsageTotal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from datetime import timedelta
 
     from agent_run_id.comparing import Field
     from agent_run_id.diffing import Diff
@@ -47,7 +47,7 @@ def told(diff: Diff, *, limit: int) -> Iterator[Line]:
     root = diff.root
     yield Line(("a  ", "heading")) + title(root.a, _NOT_TOLD)
     yield Line(("b  ", "heading")) + title(root.b, _NOT_TOLD)
-    more = ", ".join([*_longer(root.elapsed), *_used(root.subtree)])
+    more = ", ".join(_used(root.subtree))  # how long the two took, their titles say
     if more:
         yield Line((f"   {more}", "quiet"))
     if diff.first is not None:
@@ -135,6 +135,8 @@ def _change(pair: Pair, field: Field) -> Line:
     if field == "status":
         return Line("status ", label(pair.a.status), " → ", label(pair.b.status))
     a, b = (_text(record, field) for record in (pair.a, pair.b))
+    if a == b:  # "1" and 1
+        a, b = (canonical(value_of(record, field)) for record in (pair.a, pair.b))
     ends = min(len(a), len(b))
     shared = next((place for place in range(ends) if a[place] != b[place]), ends)
     start = max(shared - _SHARED, 0) if shared > _WIDTH // 2 else 0
@@ -161,11 +163,6 @@ def _cut(text: str) -> str:
 
 def _length(elapsed: timedelta | None) -> str:
     return "?" if elapsed is None else duration(elapsed)
-
-
-def _longer(delta: timedelta | None) -> Iterator[str]:
-    if delta is not None:
-        yield f"{'-' if delta < timedelta(0) else '+'}{duration(abs(delta))}"
 
 
 def _used(delta: UsageDelta) -> Iterator[str]:
