@@ -8,7 +8,7 @@ from agent_run_id.index.layout import in_groups, look_up
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterable
+    from collections.abc import Collection
 
 __all__ = ["Ids", "id_bytes", "id_text"]
 
@@ -21,40 +21,43 @@ class Ids:
 
     Args:
         connection: To the database, in a transaction.
+
+    Attributes:
+        rows: The rows of the ids that were resolved, and not long ago.
     """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._db = connection
-        self._rows: dict[str, int] = {}
+        self.rows: dict[str, int] = {}
         self._next = int(connection.execute("SELECT next FROM numbers").fetchone()[0])
 
-    def __getitem__(self, value: str) -> int:
-        return self._rows[value]
-
-    def resolve(self, values: Iterable[str]) -> dict[str, int]:
+    def resolve(self, values: Collection[str]) -> dict[str, tuple[int, bytes]]:
         """Give every id a row.
 
         Returns:
-            Those that have had none so far: they have to be written.
+            Those that have had none so far, with their keys: they have to be written.
         """
-        if len(self._rows) > _REMEMBERED:
-            self._rows.clear()
-        missing = [value for value in values if value not in self._rows]
+        rows = self.rows
+        if len(rows) > _REMEMBERED:
+            rows.clear()
+        keys = {value: bytes.fromhex(value.replace("-", "")) for value in values if value not in rows}
         # In their order in the index, neighbours are on one page.
-        keys = sorted(map(id_bytes, missing))
-        for group in in_groups(keys, _AT_ONCE):
+        for group in in_groups(sorted(keys.values()), _AT_ONCE):
             found = look_up(self._db, "hex(id), pk", f"FROM runs WHERE id IN ({','.join('?' * len(group))})", group)
-            self._rows.update((id_text(bytes.fromhex(key)), pk) for key, pk in found)
-        fresh: dict[str, int] = {}
-        for value in missing:
-            if value not in self._rows:
-                fresh[value] = self._rows[value] = self._next
-                self._next += 1
+            rows.update((id_text(bytes.fromhex(key)), pk) for key, pk in found)
+        number = self._next
+        fresh: dict[str, tuple[int, bytes]] = {}
+        for value, key in keys.items():
+            if value not in rows:
+                rows[value] = number
+                fresh[value] = (number, key)
+                number += 1
+        self._next = number
         return fresh
 
     def forget(self) -> None:
         """Look everything up again: rows were removed."""
-        self._rows.clear()
+        self.rows.clear()
 
     def write(self) -> None:
         """Keep which number is next: none is used again, for the text index does not forget them."""

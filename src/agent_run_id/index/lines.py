@@ -29,7 +29,8 @@ _LAST_MOMENT: Final = 253_402_300_799_999_999  # the end of the year 9999, where
 _HEADERS: Final = frozenset({PROCESS_STARTED, BUNDLE_STARTED})
 # An event as `Journal` writes it. What looks otherwise may be one all the same.
 _EVENT: Final = re.compile(
-    rb'\{"v":1,"type":"([a-z._]+)","run":"([0-9a-f.-]+)","time":(\d{1,18}),"seq":(\d{1,18})(?:,(".*))?\}', re.DOTALL
+    r'\{"v":1,"type":"([a-z._]+)","run":"([0-9a-f.-]+)","time":([0-9]{1,18}),"seq":([0-9]{1,18})(?:,(".*))?\}',
+    re.DOTALL,
 ).fullmatch
 
 
@@ -45,6 +46,9 @@ class Line(NamedTuple):
     type: str
     raw: str
     data: dict[str, Any]
+
+
+_new = tuple.__new__  # half the time of `Line(…)`
 
 
 class Tokens(dict[str, RunId]):
@@ -80,23 +84,24 @@ def read_pieces(path: str, offset: int) -> Iterator[tuple[list[bytes], int]]:
 
 def parse_lines(lines: Sequence[bytes], tokens: Tokens) -> tuple[list[Line], int]:
     """The events and headers in some lines, and how many pieces of them could not be read."""
-    # The zeros between them keep two halves of a line from making a whole.
     try:
-        values: Any = from_json(b"[" + b",0,".join(lines) + b"]", allow_inf_nan=False)
+        texts = b"\n".join(lines).decode().split("\n")
+        # The zeros between them keep two halves of a line from making a whole.
+        values: Any = from_json(f"[{',0,'.join(texts)}]", allow_inf_nan=False)
     except ValueError:
-        values = ()
+        return _one_by_one(lines, tokens)
     if len(values) != 2 * len(lines) - 1 or values[1::2] != [0] * (len(lines) - 1):
         return _one_by_one(lines, tokens)
     found: list[Line] = []
     unreadable = 0
-    for line, value in zip(lines, values[::2], strict=True):
-        match = _EVENT(line)
+    for place, text in enumerate(texts):
+        match = _EVENT(text)
         if match is not None:
-            kind, token, time, seq, raw = [part.decode() for part in match.groups(b"")]
+            kind, token, time, seq, raw = match.groups("")
             if kind not in _HEADERS and (token in tokens or tokens.knows(token)):
-                found.append(Line(token, int(seq), int(time), kind, raw, value))
+                found.append(_new(Line, (token, int(seq), int(time), kind, raw, values[2 * place])))
                 continue
-        events, bad = _carefully(line, tokens)
+        events, bad = _carefully(lines[place], tokens)
         found += events
         unreadable += bad
     return found, unreadable

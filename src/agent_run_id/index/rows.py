@@ -41,6 +41,7 @@ Row = tuple[Any, ...]
 
 _ENDINGS: Final = {status: STATUSES.index(status) for status in ENDINGS}
 _TEXTS: Final = ("name", "kind", "key", "user_id", "session_id")
+_TYPES: Final = frozenset({str, type(None)})
 _LISTS: Final[tuple[str, ...]] = ("tags", "aliases", "links")
 
 
@@ -73,7 +74,7 @@ def plain_row(pk: int, key: bytes, place: Place, entries: Sequence[Entry], dead:
     process, start = entries[0]
     data = start.data
     texts = [data.get(column) for column in _TEXTS]
-    if start.type != RUN_STARTED or not _is_plain(entries) or not all(_is_text(text) for text in texts):
+    if start.type != RUN_STARTED or not _is_plain(entries) or not _TYPES.issuperset(map(type, texts)):
         return None
     lists = {name: data[name] for name in _LISTS if name in data}
     if lists:
@@ -105,10 +106,6 @@ def _is_plain(entries: Sequence[Entry]) -> bool:
 def _is_end(line: Line) -> bool:
     status = line.data.get("status")
     return line.type == RUN_ENDED and isinstance(status, str) and status in _ENDINGS
-
-
-def _is_text(value: Any) -> bool:
-    return value is None or type(value) is str
 
 
 def folded_row(

@@ -9,7 +9,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Final
 
 from agent_run_id.folding import FOLDED, StoredEvent, fold
-from agent_run_id.index.ids import Ids, id_bytes
+from agent_run_id.index.ids import Ids
 from agent_run_id.index.layout import in_groups, insert, look_up
 from agent_run_id.index.rows import COLUMNS, Named, folded_row, kept_in_row, plain_row
 from agent_run_id.index.states import State, load_states
@@ -29,7 +29,7 @@ __all__ = ["Runs"]
 
 _NOWHERE: Final[Place] = (None, None, 0)
 _ROOT, _STATUS, _END = 3, 5, 15  # columns of a row
-_WIDTH: Final = 20
+_NOTHING_SAID: Final = (None,) * 15
 
 
 class Runs:
@@ -57,24 +57,23 @@ class Runs:
             groups: The events by the token of their run.
             tokens: The run ids, by token.
         """
-        said: dict[str, dict[str, list[Entry]]] = {}
-        for token, entries in groups.items():
-            run_id = tokens[token]
-            said.setdefault(run_id.value, {})[token] = entries
-        mentioned = {value: None for token in groups for value in _lineage(tokens[token])}
+        said, mentioned, places = _read(groups, tokens)
         fresh = self._ids.resolve(mentioned)
-        inferred = self._inferred(tokens[token] for token in groups)
-        for value, pk in fresh.items():
+        rows = self._ids.rows
+        inferred = {value: (None, rows[root], depth) for value, (root, depth) in places.items()}
+        for value, (pk, key) in fresh.items():
+            place = inferred.get(value, _NOWHERE)
             if value in said:
-                self._add(pk, value, said[value], tokens, inferred.get(value, _NOWHERE))
+                self._add(pk, key, {token: groups[token] for token in said[value]}, tokens, place)
             else:
-                self._rows.append((pk, id_bytes(value), *inferred.get(value, _NOWHERE), *[None] * (_WIDTH - 5)))
-        known = {self._ids[value]: value for value in said if value not in fresh}
+                self._rows.append((pk, key, *place, *_NOTHING_SAID))
+        known = {rows[value]: value for value in said if value not in fresh}
         for state in load_states(self._db, sorted(known), self._processes):
             value = known[state.pk]
-            self._extend(state, said[value], tokens, inferred.get(value, _NOWHERE), self._replaced)
+            entries = {token: groups[token] for token in said[value]}
+            self._extend(state, entries, tokens, inferred.get(value, _NOWHERE), self._replaced)
         self._infer(
-            {self._ids[value]: place for value, place in inferred.items() if value not in fresh and value not in said}
+            {rows[value]: place for value, place in inferred.items() if value not in fresh and value not in said}
         )
         self.write()
 
@@ -109,9 +108,8 @@ class Runs:
 
     # One run ----------------------------------------------------------------------------------------------------------
 
-    def _add(self, pk: int, value: str, said: Mapping[str, list[Entry]], tokens: Tokens, inferred: Place) -> None:
+    def _add(self, pk: int, key: bytes, said: Mapping[str, list[Entry]], tokens: Tokens, inferred: Place) -> None:
         """Add a run that was never heard of."""
-        key = id_bytes(value)
         if len(said) == 1:
             [(token, entries)] = said.items()
             place = self._placed(tokens[token]) or inferred
@@ -181,17 +179,8 @@ class Runs:
         """Where a run is by its token; None where that does not say."""
         if run_id.parent_id is None:
             return None
-        return self._ids[run_id.parent_id], self._ids[run_id.root_id], run_id.depth
-
-    def _inferred(self, run_ids: Iterable[RunId]) -> dict[str, Place]:
-        """What tokens say of where the parents are that they name: below the same root."""
-        found: dict[str, tuple[str, int]] = {}
-        for run_id in run_ids:
-            parent = run_id.parent_id
-            if parent is not None and parent != run_id.root_id:
-                place = (run_id.root_id, run_id.depth - 1)
-                found[parent] = min(place, found.get(parent, place))
-        return {parent: (None, self._ids[root], depth) for parent, (root, depth) in found.items()}
+        rows = self._ids.rows
+        return rows[run_id.parent_id], rows[run_id.root_id], run_id.depth
 
     def _infer(self, places: Mapping[int, Place]) -> None:
         """Place runs that said nothing of it themselves by what those below them say."""
@@ -222,8 +211,28 @@ class Runs:
             noted.clear()
 
 
-def _lineage(run_id: RunId) -> tuple[str, ...]:
-    """The ids a token names: parents first, so that their rows come first."""
-    if run_id.parent_id is None:
-        return (run_id.value,)
-    return (run_id.root_id, run_id.parent_id, run_id.value)
+def _read(
+    tokens_read: Iterable[str], tokens: Tokens
+) -> tuple[dict[str, list[str]], dict[str, None], dict[str, tuple[str, int]]]:
+    """What tokens say: which are of which run, which runs they name, and where the parents are that they name.
+
+    Parents are named first, so that their rows come first. They are below the same root.
+    """
+    said: dict[str, list[str]] = {}
+    mentioned: dict[str, None] = {}
+    places: dict[str, tuple[str, int]] = {}
+    for token in tokens_read:
+        run_id = tokens[token]
+        value, parent, root = run_id.value, run_id.parent_id, run_id.root_id
+        if parent is not None:
+            mentioned[root] = mentioned[parent] = None
+            if parent != root:
+                place = (root, run_id.depth - 1)
+                # Of two that say otherwise, always the same is believed.
+                places[parent] = min(place, places[parent]) if parent in places else place
+        mentioned[value] = None
+        if value in said:
+            said[value].append(token)
+        else:
+            said[value] = [token]
+    return said, mentioned, places
