@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Figures", "Sums", "self_time", "sum_up"]
 
-_STATUSES: Final = tuple(SYMBOLS)
+_STATUSES: Final[tuple[Status | None, ...]] = tuple(SYMBOLS)
 _PLACE: Final = {status: place for place, status in enumerate(_STATUSES)}
 _ONE: Final = {status: tuple(int(status == other) for other in _STATUSES) for status in _STATUSES}
 
@@ -58,7 +58,9 @@ class Sums(NamedTuple):
 
     def of_all(self) -> Figures:
         """The figures of the run and all below it."""
-        runs = {status: count for status, count in zip(_STATUSES, self.counts, strict=True) if count}
+        runs: dict[Status | None, int] = {
+            status: count for status, count in zip(_STATUSES, self.counts, strict=True) if count
+        }
         wall = None
         if self.started_at is not None and self.ended_at is not None:
             wall = max(self.ended_at - self.started_at, timedelta(0))

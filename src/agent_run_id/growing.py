@@ -5,18 +5,35 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import timedelta
 
     from agent_run_id.schema import RunRecord
 
-__all__ = ["Place", "places"]
+__all__ = ["Lineage", "Place", "places"]
+
+
+class Lineage(NamedTuple):
+    """What a run has from the runs above it, by the names these fields have in its record."""
+
+    root_id: str
+    depth: int
+    user_id: str | None
+    session_id: str | None
 
 
 class Place(NamedTuple):
-    """A run where it stands: with what it has from the runs above; see `agent_run_id.Tree` for the marks."""
+    """A run where it stands; see `agent_run_id.Tree` for the marks.
+
+    Attributes:
+        record: What it says of itself.
+        lineage: What is otherwise than it says, because of the runs above; None where nothing is.
+        detached: See there.
+        skew: See there.
+    """
 
     record: RunRecord
+    lineage: Lineage | None
     detached: bool
     skew: timedelta | None
 
@@ -33,10 +50,7 @@ def places(top: RunRecord, below: Iterable[RunRecord]) -> tuple[list[Place], lis
             hangs[first] = top.id
             detached.add(first)
         order, parents = _levels(top, records, hangs)
-    placed = [Place(top, detached=False, skew=None)]
-    for record, parent in zip(order[1:], parents[1:], strict=True):
-        placed.append(_placed(record, placed[parent].record, detached=record.id in detached))
-    return placed, parents
+    return list(_placed(order, parents, detached)), parents
 
 
 def _each_once(top: RunRecord, below: Iterable[RunRecord]) -> dict[str, RunRecord]:
@@ -96,17 +110,32 @@ def _started(record: RunRecord) -> tuple[bool, Any, str, int, str]:
     return (record.started_at is None, record.started_at, process, record.seq or 0, record.id)
 
 
-def _placed(record: RunRecord, parent: RunRecord, *, detached: bool) -> Place:
-    depth = parent.depth + 1
-    if detached:
-        depth = parent.depth + record.depth if record.root_id == parent.id else record.depth
-    user = parent.user_id if record.user_id is None else record.user_id
-    session = parent.session_id if record.session_id is None else record.session_id
-    place = (record.root_id, record.depth, record.user_id, record.session_id)
-    skew = None
-    if record.started_at is not None and parent.started_at is not None and record.started_at < parent.started_at:
-        skew = parent.started_at - record.started_at
-    if place != (parent.root_id, depth, user, session):  # a copy is what costs most here
-        update = {"root_id": parent.root_id, "depth": depth, "user_id": user, "session_id": session}
-        record = record.model_copy(update=update)
-    return Place(record, detached, skew)
+def _placed(order: Sequence[RunRecord], parents: Sequence[int], detached: set[str]) -> Iterator[Place]:
+    top = order[0]
+    lineages = [Lineage(top.root_id, top.depth, top.user_id, top.session_id)]
+    yield Place(top, None, detached=False, skew=None)
+    handed_by, handed = -1, lineages[0]
+    for record, parent in zip(order[1:], parents[1:], strict=True):
+        if parent != handed_by:  # most of its children take what it hands down as it is
+            handed_by, handed = parent, lineages[parent]._replace(depth=lineages[parent].depth + 1)
+        lineage, cut, user, session = handed, record.id in detached, record.user_id, record.session_id
+        if cut:
+            lineage = lineage._replace(depth=_depth_without_parent(record, order[parent], handed.depth - 1))
+        if user is not None or session is not None:
+            lineage = lineage._replace(
+                user_id=lineage.user_id if user is None else user,
+                session_id=lineage.session_id if session is None else session,
+            )
+        lineages.append(lineage)
+        told = lineage == (record.root_id, record.depth, user, session)
+        yield Place(record, None if told else lineage, cut, _skew(record, order[parent]))
+
+
+def _depth_without_parent(record: RunRecord, above: RunRecord, depth: int) -> int:
+    """What it says of itself, counted from its root where that is known."""
+    return depth + record.depth if record.root_id == above.id else record.depth
+
+
+def _skew(record: RunRecord, above: RunRecord) -> timedelta | None:
+    started, before = record.started_at, above.started_at
+    return None if started is None or before is None or started >= before else before - started

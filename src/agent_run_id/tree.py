@@ -13,7 +13,7 @@ from agent_run_id.drawing import Row, draw
 from agent_run_id.errors import InvalidRunIdError, RunNotFound
 from agent_run_id.figures import Figures, Sums, self_time, sum_up
 from agent_run_id.frozen import Frozen, put
-from agent_run_id.growing import Place, places
+from agent_run_id.growing import Lineage, Place, places
 from agent_run_id.ids import RunId
 from agent_run_id.usage import by_model
 
@@ -30,38 +30,41 @@ class Tree(Frozen):
     """A run and the runs below it. Iterating gives every node, parents before children, in the order they started.
 
     Attributes:
-        record: The run.
         children: The trees of the runs directly below it, in the order they started: by time, process and number.
         detached: Whether the run that should be between this one and its parent was never recorded.
         skew: How long before the run it hangs from it claims to have started, which only clocks that disagree can
             bring about; None when it does not.
     """
 
-    __slots__ = ("__weakref__", "_sums", "_top", "_whole", "children", "detached", "record", "skew")
+    __slots__ = ("__weakref__", "_lineage", "_said", "_sums", "_top", "_whole", "children", "detached", "skew")
 
-    record: RunRecord
     children: tuple[Tree, ...]
     detached: bool
     skew: timedelta | None
+    _said: RunRecord
+    _lineage: Lineage | None
     _sums: Sums | None
     _top: ref[Tree] | None  # weak, or a tree of a million runs would wait for the collector
     _whole: Tree | None
 
-    def __init__(
-        self,
-        record: RunRecord,
-        children: tuple[Tree, ...] = (),
-        *,
-        detached: bool = False,
-        skew: timedelta | None = None,
-    ) -> None:
-        put(self, "record", record)
+    def __init__(self, place: Place, children: tuple[Tree, ...] = ()) -> None:
+        put(self, "_said", place.record)
+        put(self, "_lineage", place.lineage)
         put(self, "children", children)
-        put(self, "detached", detached)
-        put(self, "skew", skew)
+        put(self, "detached", place.detached)
+        put(self, "skew", place.skew)
         put(self, "_sums", None)
         put(self, "_top", None)
         put(self, "_whole", None)
+
+    @property
+    def record(self) -> RunRecord:
+        """The run, with what it has from the runs above: root and depth, user and session."""
+        lineage = self._lineage
+        if lineage is not None:  # a copy is dear, and of most nodes of a large tree nobody asks for it
+            put(self, "_said", self._said.model_copy(update=lineage._asdict()))
+            put(self, "_lineage", None)
+        return self._said
 
     def __iter__(self) -> Iterator[Tree]:
         return self.walk()
@@ -73,7 +76,7 @@ class Tree(Frozen):
         return True  # it has its own run at least; counting them all to say so would cost a walk
 
     def __repr__(self) -> str:
-        return f"<Tree of {self.record.id[:8]} {self.record.name!r}: {len(self)} runs>"
+        return f"<Tree of {self._said.id[:8]} {self._said.name!r}: {len(self)} runs>"
 
     def __str__(self) -> str:
         return self.render()
@@ -85,9 +88,8 @@ class Tree(Frozen):
         # As a list: pickle follows what is nested by calling itself.
         nodes, parents = _level_by_level(self)
         if self._whole is not None:
-            return _filtered, (self._whole, {node.record.id for node in nodes})
-        marks = [(node.detached, node.skew) for node in nodes]
-        return _planted, ([node.record for node in nodes], parents, marks)
+            return _filtered, (self._whole, {node._said.id for node in nodes})
+        return _built, ([_place(node) for node in nodes], parents)
 
     # Looking ----------------------------------------------------------------------------------------------------------
 
@@ -124,7 +126,7 @@ class Tree(Frozen):
         return [
             node
             for node in self.walk()
-            if all(getattr(node.record, field) == value for field, value in pairs) and (meant is None or meant(node))
+            if all(getattr(node._said, field) == value for field, value in pairs) and (meant is None or meant(node))
         ]
 
     def path(self, what: RunId | str | Tree) -> list[Tree]:
@@ -136,12 +138,12 @@ class Tree(Frozen):
         Raises:
             RunNotFound: (a `LookupError`) no run of this tree answers to `what`, or more than one does.
         """
-        text = what.record.id if isinstance(what, Tree) else str(what)
+        text = what._said.id if isinstance(what, Tree) else str(what)
         nodes, parents = _level_by_level(self)
         meant = _meant(text)
         found = [place for place, node in enumerate(nodes) if meant(node)]
         if len(found) != 1:
-            raise RunNotFound(text, tuple(nodes[place].record.id for place in found))
+            raise RunNotFound(text, tuple(nodes[place]._said.id for place in found))
         (place,), path = found, list[Tree]()
         while place >= 0:
             path.append(nodes[place])
@@ -154,8 +156,7 @@ class Tree(Frozen):
         From a run that failed it goes down to the one whose error is the same, or else to the last that failed, and
         on from there. A run that was lost counts as failed.
         """
-        nodes, _ = _level_by_level(self)
-        failed = next(filter(_has_failed, nodes), None)
+        failed: Tree | None = next((node for node in _level_by_level(self)[0] if _has_failed(node)), None)
         while failed is not None:
             below = [child for child in failed.children if _has_failed(child)]
             if not below:
@@ -181,9 +182,9 @@ class Tree(Frozen):
         numbers = {place: number for number, place in enumerate(place for place, keep in enumerate(kept) if keep)}
         shown = [nodes[place] for place in numbers]
         return _built(
-            [Place(node.record, node.detached, node.skew) for node in shown],
+            [_place(node) for node in shown],
             [-1, *(numbers[parents[place]] for place in list(numbers)[1:])],
-            [node._whole or node for node in shown],  # noqa: SLF001 - of this class
+            [node._whole or node for node in shown],
         )
 
     # Figures ----------------------------------------------------------------------------------------------------------
@@ -191,7 +192,7 @@ class Tree(Frozen):
     @property
     def own(self) -> Figures:
         """What this run comes to by itself."""
-        return _summed(self).of(self.record)
+        return _summed(self).of(self._said)
 
     @property
     def subtree(self) -> Figures:
@@ -207,7 +208,7 @@ class Tree(Frozen):
         children = (self._whole or self).children
         if any(child.detached or child.skew for child in children):
             return None
-        return self_time(self.record, (child.record for child in children))
+        return self_time(self._said, (child._said for child in children))
 
     @property
     def hidden(self) -> int:
@@ -225,7 +226,7 @@ class Tree(Frozen):
 
     def usages(self) -> dict[str, UsageTotal]:
         """What each node and all below it used, by id."""
-        return {node.record.id: _summed(node).usage for node in self.walk()}
+        return {node._said.id: _summed(node).usage for node in self.walk()}
 
     def usage_by_model(self, *, own: bool = False) -> dict[str, UsageTotal]:
         """What this run and all below it used, by model.
@@ -235,11 +236,11 @@ class Tree(Frozen):
         """
         whole = self._whole or self
         if own:
-            reports = whole.record.usage if _summed(whole).own.calls else ()
+            reports = whole._said.usage if _summed(whole).own.calls else ()
             return by_model([(0, None, reports)])
         nodes, parents = _level_by_level(whole)
         return by_model(
-            (place, parent if parent >= 0 else None, node.record.usage)
+            (place, parent if parent >= 0 else None, node._said.usage)
             for place, (node, parent) in enumerate(zip(nodes, parents, strict=True))
         )
 
@@ -282,8 +283,7 @@ def _built(found: Sequence[Place], parents: Sequence[int], wholes: Sequence[Tree
     for place in range(len(found) - 1, -1, -1):
         children = tuple(reversed(nodes[taken : taken + below[place]]))
         taken += below[place]
-        record, detached, skew = found[place]
-        nodes.append(Tree(record, children, detached=detached, skew=skew))
+        nodes.append(Tree(found[place], children))
     top = ref(nodes[-1])
     for node in nodes:
         put(node, "_top", top)
@@ -292,29 +292,30 @@ def _built(found: Sequence[Place], parents: Sequence[int], wholes: Sequence[Tree
     return nodes[-1]
 
 
+def _place(node: Tree) -> Place:
+    return Place(node._said, node._lineage, node.detached, node.skew)
+
+
 def _summed(node: Tree) -> Sums:
     """The sums of a node, made for its whole tree when they are first asked for."""
-    node = node._whole or node  # noqa: SLF001 - of the class these functions are about
-    if node._sums is None:  # noqa: SLF001
-        top = None if node._top is None else node._top()  # noqa: SLF001
+    node = node._whole or node
+    if node._sums is None:
+        top = None if node._top is None else node._top()
         nodes, parents = _level_by_level(node if top is None else top)
-        for other, sums in zip(nodes, sum_up([one.record for one in nodes], parents), strict=True):
+        for other, sums in zip(nodes, sum_up([one._said for one in nodes], parents), strict=True):
             put(other, "_sums", sums)
-    assert node._sums is not None  # noqa: S101, SLF001 - it is one of those
-    return node._sums  # noqa: SLF001
-
-
-def _planted(records: Sequence[RunRecord], parents: Sequence[int], marks: Sequence[tuple[bool, Any]]) -> Tree:
-    return _built([Place(record, *mark) for record, mark in zip(records, marks, strict=True)], parents)
+    assert node._sums is not None  # noqa: S101 - it is one of those
+    return node._sums
 
 
 def _filtered(whole: Tree, kept: set[str]) -> Tree:
-    return whole.filter(lambda node: node.record.id in kept)
+    return whole.filter(lambda node: node._said.id in kept)
 
 
 def _level_by_level(top: Tree) -> tuple[list[Tree], list[int]]:
     """All nodes, and the places of their parents among them; that of the first is -1."""
-    nodes, parents = [top], [-1]
+    nodes: list[Tree] = [top]
+    parents = [-1]
     for place, node in enumerate(nodes):  # it grows meanwhile
         if node.children:
             nodes += node.children
@@ -331,18 +332,18 @@ def _meant(what: RunId | str | Callable[[Tree], object]) -> Callable[[Tree], obj
         text = RunId(text).value
     except InvalidRunIdError:
         text = text.replace("-", "")
-        return lambda node: bool(text) and node.record.id.replace("-", "").startswith(text)
-    return lambda node: node.record.id == text
+        return lambda node: bool(text) and node._said.id.replace("-", "").startswith(text)
+    return lambda node: node._said.id == text
 
 
 def _has_failed(node: Tree) -> bool:
-    return node.record.status in ("failed", "lost")
+    return node._said.status in ("failed", "lost")
 
 
 def _error_of(node: Tree) -> tuple[str | None, str] | None:
-    error = node.record.error
+    error = node._said.error
     return None if error is None else (error.type, error.message)
 
 
 def _last_heard_of(node: Tree) -> datetime:
-    return node.record.ended_at or node.record.last_event_at or datetime.min.replace(tzinfo=UTC)
+    return node._said.ended_at or node._said.last_event_at or datetime.min.replace(tzinfo=UTC)

@@ -65,8 +65,11 @@ def roll_up(nodes: Iterable[tuple[K, K | None, Reports]]) -> dict[K, RolledUp]:
             continue
         own = _ledger(counted)
         used = own.total() if counted else NOTHING
-        # The one below alone, where this run adds nothing: chains of thousands of runs share it.
-        ledger, subtree = _joined(own, found) if counted or len(found) > 1 else found[0]
+        # Where only one of them used anything its total is that of all: chains of thousands of runs share it.
+        if (counted and found) or len(found) > 1:
+            ledger, subtree = _joined(own, found)
+        else:
+            ledger, subtree = found[0] if found else (own, used)
         rolled[key] = RolledUp(used, subtree)
         if parent is not None:
             below.setdefault(parent, []).append((ledger, subtree))
@@ -167,19 +170,22 @@ class _Sums:
         self.costs[currency] = (before + amount, already + known)
 
     def total(self) -> UsageTotal:
-        costs = {currency: cost for currency, cost in sorted(self.costs.items()) if cost[1]}
-        known = {**dict(zip(_COUNTS, self.known, strict=True)), "cost": sum(count for _, count in costs.values())}
-        figures: dict[str, Any] = {
-            name: count
-            for name, count, told in zip(_COUNTS, self.counts, self.known, strict=True)
-            if told
-        }  # fmt: skip
-        return UsageTotal(
-            calls=self.calls,
-            cost={currency: _float(amount) for currency, (amount, _) in costs.items()},
-            unknown={name: self.calls - told for name, told in known.items() if told < self.calls},
-            **figures,
-        )
+        calls = self.calls
+        figures: dict[str, Any] = {}
+        unknown: dict[str, int] = {}
+        for name, count, known in zip(_COUNTS, self.counts, self.known, strict=True):
+            if known:
+                figures[name] = count
+            if known < calls:
+                unknown[name] = calls - known
+        cost: dict[str, float] = {}
+        for currency, (amount, known) in sorted(self.costs.items()):
+            if known:
+                cost[currency] = _float(amount)
+                calls -= known
+        if calls:
+            unknown["cost"] = calls
+        return UsageTotal(calls=self.calls, cost=cost, unknown=unknown, **figures)
 
 
 class _Ledger:
