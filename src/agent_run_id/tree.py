@@ -157,12 +157,8 @@ class Tree(Frozen):
         on from there. A run that was lost counts as failed.
         """
         failed: Tree | None = next((node for node in _level_by_level(self)[0] if _has_failed(node)), None)
-        while failed is not None:
-            below = [child for child in failed.children if _has_failed(child)]
-            if not below:
-                break
-            same = [child for child in below if _error_of(child) == _error_of(failed) is not None]
-            failed = max(same or below, key=_last_heard_of)
+        while failed is not None and (cause := _cause_of(failed)) is not None:
+            failed = cause
         return failed
 
     def filter(self, meant: Callable[[Tree], object], /) -> Tree:
@@ -338,6 +334,13 @@ def _meant(what: RunId | str | Callable[[Tree], object]) -> Callable[[Tree], obj
 
 def _has_failed(node: Tree) -> bool:
     return node._said.status in ("failed", "lost")
+
+
+def _cause_of(failed: Tree) -> Tree | None:
+    below = [child for child in failed.children if _has_failed(child)]
+    error = _error_of(failed)
+    same = [child for child in below if error is not None and _error_of(child) == error]
+    return max(same or below, key=_last_heard_of, default=None)
 
 
 def _error_of(node: Tree) -> tuple[str | None, str] | None:
