@@ -52,12 +52,12 @@ class _Side(NamedTuple):
 
     def meant(self, reference: str) -> Schema:
         """What a reference leads to."""
-        meant: Schema = self.whole.get("$defs", {}).get(reference.removeprefix("#/$defs/"), {"leads to": None})
+        meant: Schema = self.whole.get("$defs", {}).get(reference.removeprefix("#/$defs/"), {"leads to": "nothing"})
         return meant
 
     def text(self, keyword: str) -> str:
         """Everything that a keyword says, with what it refers to."""
-        return _text(self._spelt_out(self.schema.get(keyword), frozenset()))
+        return _text([self._spelt_out(self.schema[keyword], frozenset())] if keyword in self.schema else [])
 
     def _spelt_out(self, value: Any, above: frozenset[str]) -> Any:
         if isinstance(value, list):
@@ -154,7 +154,9 @@ def _properties(old: _Side, new: _Side, path: str, above: _Pairs) -> Iterator[st
             yield f"{path}.{name}: removed; an earlier reader waits for it"
     is_open = before and not _keywords(old.at(old.get("additionalProperties", True)))
     for name in sorted(after.keys() - before.keys()):
-        if not is_open:
+        if name in old.get("required", ()):
+            yield f"{path}.{name}: was there before, and could be anything; {_REFUSES}"
+        elif not is_open:
             yield f"{path}.{name}: added, where all names are the program's, or no others are allowed; {_REFUSES}"
 
 
