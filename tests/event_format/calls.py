@@ -58,12 +58,6 @@ errors = st.one_of(
     st.sampled_from([HostileStrError(), KeyboardInterrupt(), SystemExit(1), asyncio.CancelledError()]),
 )
 
-
-def maybe(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
-    """Some of these."""
-    return st.fixed_dictionaries({}, optional=fields)
-
-
 _GIVEN: dict[str, tuple[dict[str, st.SearchStrategy[Any]], dict[str, st.SearchStrategy[Any]]]] = {
     "start": (
         {"name": texts},
