@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from agent_run_id import settings
-from agent_run_id.errors import InvalidRunIdError, RunNotFound, StoreError
 from agent_run_id.answers import Links, RootRecord
+from agent_run_id.errors import InvalidRunIdError, RunNotFound, StoreError
 from agent_run_id.finding import BELOW, Query
 from agent_run_id.folding import in_order
 from agent_run_id.ids import RunId

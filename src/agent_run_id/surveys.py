@@ -21,7 +21,7 @@ __all__ = ["counts_below", "counts_of_trees", "stats", "trees_of", "usage"]
 
 
 def trees_of(index: Index, tops: Sequence[int]) -> dict[int, int]:
-    """The roots of the trees that hang below some runs without a parent, by row, each with the one of these it is under.
+    """The roots of the trees below some runs without a parent, by row, each with the one of these it is under.
 
     A bare id made elsewhere is a root as far as those below it know; where its start says more, its tree is part of
     another one.
@@ -43,7 +43,7 @@ def trees_of(index: Index, tops: Sequence[int]) -> dict[int, int]:
 def counts_of_trees(index: Index, tops: Sequence[int]) -> dict[int, Counts]:
     """How many runs the trees of some runs without a parent hold, by the rows of these."""
     under = trees_of(index, tops)
-    found: dict[int, dict[Any, int]] = {top: {} for top in tops}
+    found: dict[int, dict[str, int]] = {top: {} for top in tops}
     marks = ",".join("?" * len(under))
     for row in index.read(f"SELECT root, status, runs FROM trees WHERE runs > 0 AND root IN ({marks})", list(under)):
         counted = found[under[row["root"]]]
@@ -62,8 +62,8 @@ def counts_below(index: Index, pk: int) -> Counts:
     return _counts({STATUSES[row["status"]]: row["runs"] for row in rows})
 
 
-def _counts(by_status: dict[Any, int]) -> Counts:
-    return Counts(runs=sum(by_status.values()), by_status=by_status)
+def _counts(by_status: dict[str, int]) -> Counts:
+    return Counts.model_validate({"runs": sum(by_status.values()), "by_status": by_status})
 
 
 def usage(index: Index, pk: int) -> UsageReport:
@@ -87,9 +87,7 @@ def stats(index: Index) -> Stats:
     [span] = index.read(
         "SELECT min(started_at) AS first, max(started_at) AS last FROM runs WHERE started_at IS NOT NULL"
     )
-    [files] = index.read(
-        "SELECT count(*) AS n, total(offset) AS size, total(unreadable) AS unreadable FROM journals"
-    )
+    [files] = index.read("SELECT count(*) AS n, total(offset) AS size, total(unreadable) AS unreadable FROM journals")
     [sizes] = index.read("SELECT page_count * page_size AS size FROM pragma_page_count, pragma_page_size")
     [roots] = index.read("SELECT count(*) AS n FROM runs WHERE parent IS NULL AND started_at IS NOT NULL")
     [events] = index.read("SELECT total(last_seq - first_seq + 1) AS n FROM applied")

@@ -29,7 +29,7 @@ __all__ = [
     "status_code",
 ]
 
-STATUSES: Final = ("running", "succeeded", "failed", "cancelled", "lost", "paused", "queued")
+STATUSES: Final[tuple[str, ...]] = ("running", "succeeded", "failed", "cancelled", "lost", "paused", "queued")
 """What a status is stored as: its place here. Only add at the end."""
 RUNNING: Final = 0
 LOST: Final = 4

@@ -18,7 +18,7 @@ from agent_run_id.ids import RunId
 from agent_run_id.reading import parse_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 __all__ = ["ENVELOPE", "Line", "Tokens", "parse_lines", "read_pieces"]
 
@@ -48,7 +48,8 @@ class Line(NamedTuple):
     data: dict[str, Any]
 
 
-_new = tuple.__new__  # half the time of `Line(…)`
+# Half the time of `Line(…)`.
+_new = cast("Callable[[type[Line], tuple[Any, ...]], Line]", tuple.__new__)  # pyright: ignore[reportUnknownMemberType]
 
 
 class Tokens(dict[str, RunId]):

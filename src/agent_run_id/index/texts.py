@@ -139,9 +139,9 @@ class Texts:
     def _together(self, words: Sequence[str]) -> set[int]:
         """The runs with several documents, or another than at first, that hold all words in all of them together."""
         late = "FROM texts JOIN documents d ON d.pk = texts.rowid WHERE texts MATCH ? AND texts.rowid < 0"
-        holding = [{run for (run,) in look_up(self._db, "d.run", late, [word])} for word in words]
+        holding: list[set[int]] = [{run for (run,) in look_up(self._db, "d.run", late, [word])} for word in words]
         found: set[int] = set()
-        for run in set().union(*holding):
+        for run in set[int]().union(*holding):
             missing = [word for word, runs in zip(words, holding, strict=True) if run not in runs]
             if not missing or self._holds(run, missing):
                 found.add(run)
@@ -178,6 +178,6 @@ def _collect(fields: dict[str, Any], texts: list[str]) -> None:
         elif isinstance(value, dict):
             pending.extend(cast("dict[str, Any]", value).values())
         elif isinstance(value, list):
-            pending.extend(value)
+            pending.extend(cast("Iterable[Any]", value))
         elif value is not None and not isinstance(value, bool):
             texts.append(str(value))
