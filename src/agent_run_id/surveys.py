@@ -47,8 +47,8 @@ def counts_of_trees(index: Index, tops: Sequence[int]) -> dict[int, Counts]:
     marks = ",".join("?" * len(under))
     for row in index.read(f"SELECT root, status, runs FROM trees WHERE runs > 0 AND root IN ({marks})", list(under)):
         counted = found[under[row["root"]]]
-        status = STATUSES[row["status"]]
-        counted[status] = counted.get(status, 0) + row["runs"]
+        code: int = row["status"]
+        counted[STATUSES[code]] = counted.get(STATUSES[code], 0) + row["runs"]
     return {top: _counts(counted) for top, counted in found.items()}
 
 
