@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import random
 from collections import Counter
@@ -181,10 +182,12 @@ def test_the_difference_to_what_is_unknown_is_unknown() -> None:
     b = planned(planned(usage=report(150)), planned(usage=report(7)), usage=report(None))
     root, first, second = compared(a, b).pairs
     assert (root.own.calls, root.own.input_tokens, root.own.output_tokens) == (0, None, None)
-    assert (root.subtree.calls, root.subtree.input_tokens) == (1, 47)
+    assert (root.subtree.calls, root.subtree.input_tokens) == (1, None)  # a part of it is not known
     assert (first.own.input_tokens, first.own.output_tokens, first.own.cost) == (50, None, {"USD": None})
     assert (second.own.calls, second.own.input_tokens) == (1, None)
     assert first.elapsed is None
+    left_out = compared(a, planned(*b.below))
+    assert (left_out.root.subtree.input_tokens, left_out.root.own.calls) == (47, -1)
 
 
 def test_a_total_that_includes_the_runs_below_is_not_what_a_run_used_on_its_own() -> None:
@@ -288,6 +291,16 @@ def test_a_chain_of_ten_thousand_runs_is_compared_without_recursion() -> None:
     assert len(repr(found.changed[0])) < 10_000
     assert found == diff(a, b)
     assert len(diff(a, chain(1)).to_dict()["only_a"]) == 9_999
+
+
+@pytest.mark.parametrize("on", [True, False])
+def test_the_collector_is_left_as_it_was(*, on: bool) -> None:
+    (gc.enable if on else gc.disable)()
+    try:
+        compared(planned(), planned())
+        assert gc.isenabled() == on
+    finally:
+        gc.enable()
 
 
 @given(any_plan, any_plan)

@@ -35,8 +35,8 @@ def test_trees_that_did_the_same_take_three_lines() -> None:
 def test_each_sort_of_difference_has_its_lines() -> None:
     used = (UsageRecord(model="m", input_tokens=1000, output_tokens=5, cost=0.5, currency="USD"),)
     more = (
-        UsageRecord(model="m", input_tokens=3234, cost=0.25, currency="USD"),
-        UsageRecord(model="m", cost=1, currency="EUR"),
+        UsageRecord(model="m", input_tokens=2234, cost=0.25, currency="USD"),
+        UsageRecord(model="m", input_tokens=1000, cost=1, currency="EUR"),
     )
     second = timedelta(seconds=1)
     a = planned(

@@ -37,6 +37,7 @@ from agent_run_id.tracing import traced
 if TYPE_CHECKING:
     from agent_run_id.carriers.envelope import Envelope
     from agent_run_id.diffing import Diff, diff
+    from agent_run_id.event_format import event_schema
     from agent_run_id.executors import BoundProcessPoolExecutor, BoundThreadPoolExecutor, wrap_executor
     from agent_run_id.logs import RunIdFilter, setup_logging
     from agent_run_id.multiprocess import BoundProcess
@@ -86,6 +87,7 @@ __all__ = [
     "current_run",
     "current_run_id",
     "diff",
+    "event_schema",
     "isolated",
     "received",
     "run_each",
@@ -110,6 +112,7 @@ _LATER: Final = {
     "RunRegistry": "agent_run_id.registry",
     "Tree": "agent_run_id.tree",
     "diff": "agent_run_id.diffing",
+    "event_schema": "agent_run_id.event_format",
     "run_each": "agent_run_id.tasks",
     "setup_logging": "agent_run_id.logs",
     "wrap_executor": "agent_run_id.executors",

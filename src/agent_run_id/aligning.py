@@ -147,7 +147,7 @@ class Aligner:
         record = node.record
         own = canonical([record.key, *(value_of(record, field) for field in FIELDS)])
         digest = blake2b(own.encode(), digest_size=16)
-        children = node.children
+        children: Sequence[Tree] = node.children
         if any(child.record.key is not None for child in children):  # the order of those does not matter
             children = sorted(children, key=lambda child: (child.record.key is not None, child.record.key or ""))
         digest.update(b"\0")  # never part of a text

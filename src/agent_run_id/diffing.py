@@ -7,12 +7,11 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from agent_run_id.aligning import Aligner
+from agent_run_id.collecting import collector_off
 from agent_run_id.comparing import AFTER, BEFORE, FIELDS, same, value_of
 from agent_run_id.errors import ConfigurationError
 from agent_run_id.pairing import Divergence, Pair, RepeatedKey, Unpaired, UsageDelta
-from agent_run_id.schema import UsageTotal
 from agent_run_id.telling import told
-from agent_run_id.usage import total
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -181,7 +180,8 @@ def diff(a: Tree, b: Tree, *, factor: float = FACTOR, floor: timedelta = FLOOR, 
     if floor < timedelta(0):
         raise ConfigurationError(f"floor={floor!r} is below zero: give a length of time, as in timedelta(seconds=1)")
     walk = _Walk(a, b, volatile=not ignore_volatile)
-    walk.run()
+    with collector_off():
+        walk.run()
     return Diff(
         pairs=tuple(walk.pairs),
         only_a=tuple(walk.only["a"]),
@@ -203,7 +203,6 @@ class _Walk:
         self.repeated: list[RepeatedKey] = []
         self._roots = (a, b)
         self._aligner = Aligner(a, b)
-        self._used = (a.usages(), b.usages())
         self._volatile = volatile
 
     def run(self) -> None:
@@ -225,7 +224,7 @@ class _Walk:
 
     def _pair(self, a: Tree, b: Tree, by: By, above: Pair | None) -> Pair:
         one, other = a.record, b.record
-        subtree = _delta(self._used[0][one.id], self._used[1][other.id])
+        subtree = UsageDelta.between(a.usage(), b.usage())
         leaves = not a.children and not b.children
         pair = Pair(
             a=one,
@@ -233,7 +232,7 @@ class _Walk:
             by=by,
             changed=self._changed(one, other, by),
             elapsed=None if one.elapsed is None or other.elapsed is None else other.elapsed - one.elapsed,
-            own=subtree if leaves else _delta(_own(a), _own(b)),
+            own=subtree if leaves else UsageDelta.between(a.own.usage, b.own.usage),
             subtree=subtree,
             above=above,
         )
@@ -275,19 +274,3 @@ class _Walk:
 
 def _both(fields: Sequence[Field], changed: Sequence[Field]) -> tuple[Field, ...]:
     return tuple(field for field in fields if field in changed)
-
-
-_NOTHING: Final = UsageTotal()
-_NO_DELTA: Final = UsageDelta()
-
-
-def _own(node: Tree) -> UsageTotal:
-    """What a run used on its own. A total that includes the runs below says nothing of that."""
-    reports = node.record.usage
-    if not reports:
-        return _NOTHING
-    return total([report for report in reports if not report.inclusive] or ([] if node.children else reports))
-
-
-def _delta(a: UsageTotal, b: UsageTotal) -> UsageDelta:
-    return UsageDelta.between(a, b) if a.calls or b.calls else _NO_DELTA

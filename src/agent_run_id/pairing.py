@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from agent_run_id.comparing import value_of
 
@@ -24,9 +24,9 @@ class UsageDelta:
 
     Attributes:
         calls: Calls that were reported.
-        input_tokens: Tokens sent; None where either is unknown.
+        input_tokens: Tokens sent; None where those of any call of either are unknown.
         output_tokens: Tokens received, likewise.
-        cost: By currency; None for one that only one of the two reported.
+        cost: By currency; None where that of any call of either is unknown, or only one of the two reported it.
     """
 
     calls: int = 0
@@ -37,16 +37,16 @@ class UsageDelta:
     @classmethod
     def between(cls, a: UsageTotal, b: UsageTotal) -> UsageDelta:
         """What has to be added to one total to make the other."""
+        if not a.calls and not b.calls:
+            return _NO_CALLS
+        known = not ("cost" in a.unknown or "cost" in b.unknown)
         cost: dict[str, float | None] = {
-            currency: b.cost[currency] - a.cost[currency] if currency in a.cost and currency in b.cost else None
+            currency: b.cost[currency] - a.cost[currency]
+            if known and currency in a.cost and currency in b.cost
+            else None
             for currency in sorted({*a.cost, *b.cost})
         }
-        return cls(
-            b.calls - a.calls,
-            None if a.input_tokens is None or b.input_tokens is None else b.input_tokens - a.input_tokens,
-            None if a.output_tokens is None or b.output_tokens is None else b.output_tokens - a.output_tokens,
-            cost,
-        )
+        return cls(b.calls - a.calls, _more(a, b, "input_tokens"), _more(a, b, "output_tokens"), cost)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON."""
@@ -56,6 +56,15 @@ class UsageDelta:
             "output_tokens": self.output_tokens,
             "cost": dict(self.cost),
         }
+
+
+_NO_CALLS: Final = UsageDelta()
+
+
+def _more(a: UsageTotal, b: UsageTotal, name: Literal["input_tokens", "output_tokens"]) -> int | None:
+    """The difference of a sum, if all of both is known: else one broken stream would pass for a saving."""
+    before, after = (None if name in one.unknown else getattr(one, name) for one in (a, b))
+    return None if before is None or after is None else after - before
 
 
 @dataclass(frozen=True, slots=True)
