@@ -97,6 +97,14 @@ class Index:
             self._keep_house_at = time.monotonic() + _KEEP_HOUSE_S
             keep_house(str(self.directory), settings.retention())
 
+    def search(self, text: str) -> tuple[str, list[Any]]:
+        """The condition, for `read`, that `r.pk` is a run that holds all words of a text; brings texts up to date.
+
+        Raises:
+            StoreError: this SQLite cannot search texts.
+        """
+        return self._healed(lambda: self._updating().search(text))
+
     def read(self, sql: str, parameters: Iterable[Any] = ()) -> list[sqlite3.Row]:
         """The rows of one query."""
         return self._healed(lambda: self._connected().execute(sql, tuple(parameters)).fetchall())
@@ -191,10 +199,13 @@ class Index:
             _remove(path)
 
     def _apply_all(self) -> None:
+        self._updating().apply()
+
+    def _updating(self) -> Update:
         connection = self._connected()
         if self._update is None or self._update.connection is not connection:
             self._update = Update(connection, self.directory / JOURNALS, self._progress)
-        self._update.apply()
+        return self._update
 
 
 def _is_ours(directory: Path) -> bool:

@@ -40,8 +40,21 @@ _GROUP: Final = 500
 # What a run was told at its start and at its end is kept as it was recorded, in `started` and `ended`; only the rest of
 # its events are rows of `events`. Where they change more than these two say, `details` has what all of them come to.
 _TABLES: Final = """
-CREATE TABLE numbers (next INTEGER NOT NULL);
-INSERT INTO numbers VALUES (1);
+CREATE TABLE numbers (next INTEGER NOT NULL, texted INTEGER NOT NULL, documents INTEGER NOT NULL);
+INSERT INTO numbers VALUES (1, 0, 0);
+CREATE TABLE documents (
+    pk INTEGER PRIMARY KEY,
+    run INTEGER NOT NULL REFERENCES runs,
+    whole INTEGER NOT NULL
+);
+CREATE INDEX documents_by_run ON documents (run);
+CREATE TABLE untexted (
+    process INTEGER NOT NULL,
+    seq INTEGER NOT NULL,
+    run INTEGER NOT NULL REFERENCES runs,
+    PRIMARY KEY (process, seq)
+) WITHOUT ROWID;
+CREATE TABLE retexted (run INTEGER PRIMARY KEY REFERENCES runs);
 CREATE TABLE processes (
     pk INTEGER PRIMARY KEY,
     id TEXT NOT NULL UNIQUE,
@@ -118,6 +131,11 @@ CREATE TABLE links (target BLOB NOT NULL, run INTEGER NOT NULL REFERENCES runs, 
     WITHOUT ROWID;
 """
 
+# Without the texts themselves, which are in the rows already.
+_TEXTS: Final = (
+    "CREATE VIRTUAL TABLE texts USING fts5 (text, content='', columnsize=0, tokenize='unicode61 remove_diacritics 2')"
+)
+
 # Sorting all rows at the end costs a fifth of keeping these in order while a million runs come in.
 _INDEXES: Final = """
 CREATE INDEX runs_by_parent ON runs (parent) WHERE parent IS NOT NULL;
@@ -125,6 +143,7 @@ CREATE INDEX runs_by_root ON runs (root) WHERE root IS NOT NULL;
 CREATE INDEX detached_runs ON runs (root) WHERE parent IS NULL AND root IS NOT NULL;
 CREATE INDEX runs_by_start ON runs (started_at) WHERE started_at IS NOT NULL;
 CREATE INDEX roots_by_start ON runs (started_at) WHERE parent IS NULL AND started_at IS NOT NULL;
+CREATE INDEX unheard_runs ON runs (pk) WHERE started_at IS NULL;
 CREATE INDEX runs_by_name ON runs (name, started_at);
 CREATE INDEX runs_by_status ON runs (status, started_at) WHERE status <> 1;
 CREATE INDEX runs_by_key ON runs (key) WHERE key IS NOT NULL;
@@ -134,7 +153,7 @@ CREATE INDEX runs_by_owner ON runs (owner, seq);
 CREATE INDEX open_runs ON runs (owner) WHERE status IN (0, 4);
 """
 
-LAYOUT: Final = zlib.crc32((_TABLES + _INDEXES).encode()) & 0x7FFF_FFFF
+LAYOUT: Final = zlib.crc32((_TABLES + _TEXTS + _INDEXES).encode()) & 0x7FFF_FFFF
 """Kept in the database: one that was laid out otherwise is made anew, even where nobody counted the version up."""
 
 
@@ -147,6 +166,8 @@ def create_tables(connection: sqlite3.Connection) -> None:
     """Lay out an empty database, without the indexes that nothing but reading needs."""
     for statement in (*_TABLES.split(";\n"), f"PRAGMA user_version = {LAYOUT}"):
         connection.execute(statement)
+    if connection.execute("SELECT sqlite_compileoption_used('ENABLE_FTS5')").fetchone()[0]:
+        connection.execute(_TEXTS)
 
 
 def create_indexes(connection: sqlite3.Connection) -> None:

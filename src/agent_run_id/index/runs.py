@@ -49,6 +49,8 @@ class Runs:
         self._rows: list[Row] = []
         self._replaced: list[Row] = []
         self._events: list[tuple[Any, ...]] = []
+        self._late: list[tuple[int, int, int]] = []
+        self._redone: list[tuple[int]] = []
 
     def apply(self, groups: Mapping[str, list[Entry]], tokens: Tokens) -> None:
         """Apply events that were not applied before.
@@ -72,6 +74,7 @@ class Runs:
             value = known[state.pk]
             entries = {token: groups[token] for token in said[value]}
             self._extend(state, entries, tokens, inferred.get(value, _NOWHERE), self._replaced)
+            self._late += ((process, line.seq, state.pk) for some in entries.values() for process, line in some)
         self._infer(
             {rows[value]: place for value, place in inferred.items() if value not in fresh and value not in said}
         )
@@ -95,6 +98,7 @@ class Runs:
                 times = [event.time for event in left.values()]
                 state.heard = max([*times, *([heard[state.pk]] if state.pk in heard else [])], default=None)
                 self._note(state, fold(left.values()), state.place, self._replaced)
+                self._redone.append((state.pk,))
         self.write()
 
     def recount(self, moved: Iterable[tuple[int, int, int]]) -> None:
@@ -202,13 +206,23 @@ class Runs:
         named = self._named
         for table, pairs in (("tags", named.tags), ("aliases", named.aliases), ("links", named.links)):
             insert(self._db, f"INSERT OR IGNORE INTO {table}", pairs)
+        self._write_texted()
         counts = [(*key, more) for key, more in self._counts.items() if more]
         insert(self._db, "INSERT INTO trees", counts, "ON CONFLICT DO UPDATE SET runs = runs + excluded.runs")
         if self._rows:
             self._ids.write()
         self._named = Named()
-        for noted in (self._rows, self._replaced, self._events, self._counts):
+        for noted in (self._rows, self._replaced, self._events, self._late, self._redone, self._counts):
             noted.clear()
+
+    def _write_texted(self) -> None:
+        """Note what is new of runs whose texts were indexed already: those that are new themselves come anyway."""
+        if self._late or self._redone:
+            texted = self._db.execute("SELECT texted FROM numbers").fetchone()[0]
+            late = [event for event in self._late if event[2] <= texted]
+            insert(self._db, "INSERT OR IGNORE INTO untexted", late)
+            redone = [run for run in self._redone if run[0] <= texted]
+            insert(self._db, "INSERT OR IGNORE INTO retexted", redone)
 
 
 def _read(

@@ -12,7 +12,7 @@ import os
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from agent_run_id.errors import StoreError
 from agent_run_id.events import BUNDLE_STARTED
@@ -22,6 +22,7 @@ from agent_run_id.index.layout import insert, look_up
 from agent_run_id.index.lines import Tokens, parse_lines, read_pieces
 from agent_run_id.index.processes import Processes
 from agent_run_id.index.runs import Runs
+from agent_run_id.index.texts import Texts
 from agent_run_id.layout import parse_name
 from agent_run_id.reading import Header, header_of, read_header, state_of
 
@@ -119,6 +120,23 @@ class Update:
                     self._clear()
                     raise
                 return
+
+    def search(self, text: str) -> tuple[str, list[Any]]:
+        """The condition that `r.pk` is a run that holds all words of a text, and its parameters.
+
+        Raises:
+            StoreError: this SQLite cannot search texts.
+        """
+        with _collector_off():
+            texts = Texts(self._db, self._pause)
+            self._begin()
+            try:
+                texts.catch_up()
+                self._db.commit()
+            except BaseException:
+                self._db.rollback()
+                raise
+        return texts.matching(text)
 
     def _pass(self) -> None:
         self._vanished = False
@@ -340,6 +358,11 @@ class Update:
         self._runs = Runs(self._db, self._processes)
         rows = look_up(self._db, "name, offset, unreadable, sealed", "FROM journals")
         self._journals = {name: _Journal(offset, bad, bool(sealed)) for name, offset, bad, sealed in rows}
+
+    def _pause(self) -> None:
+        if time.monotonic() > self._until:
+            self._db.commit()
+            self._begin()
 
     def _let_others(self) -> None:
         """Let others write who wait for it."""
