@@ -36,6 +36,7 @@ from agent_run_id.tracing import traced
 
 if TYPE_CHECKING:
     from agent_run_id.carriers.envelope import Envelope
+    from agent_run_id.event_format import event_schema
     from agent_run_id.executors import BoundProcessPoolExecutor, BoundThreadPoolExecutor, wrap_executor
     from agent_run_id.logs import RunIdFilter, setup_logging
     from agent_run_id.multiprocess import BoundProcess
@@ -83,6 +84,7 @@ __all__ = [
     "configure",
     "current_run",
     "current_run_id",
+    "event_schema",
     "isolated",
     "received",
     "run_each",
@@ -105,6 +107,7 @@ _LATER: Final = {
     "RunRecord": "agent_run_id.schema",
     "RunRegistry": "agent_run_id.registry",
     "Tree": "agent_run_id.tree",
+    "event_schema": "agent_run_id.event_format",
     "run_each": "agent_run_id.tasks",
     "setup_logging": "agent_run_id.logs",
     "wrap_executor": "agent_run_id.executors",

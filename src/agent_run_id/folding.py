@@ -14,7 +14,7 @@ from agent_run_id.outcomes import ENDINGS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-__all__ = ["FoldedRun", "StoredEvent", "fold", "in_order"]
+__all__ = ["FOLDED", "FoldedRun", "StoredEvent", "fold", "in_order"]
 
 _LONGEST: Final = 2**62  # microseconds; no run takes 146,000 years
 _LISTS: Final = ("tags", "links", "aliases")
@@ -32,12 +32,17 @@ class StoredEvent(NamedTuple):
 
 
 class FoldedRun:
-    """What the events of one run come to. The owner's death is not in them; the index adds it."""
+    """What the events of one run come to. The owner's death is not in them; the index adds it.
+
+    `events` are those it was folded from, in order; `start` and `end` the two of them that count.
+    """
 
     __slots__ = (
         "details",
         "elapsed",
+        "end",
         "ended_at",
+        "events",
         "key",
         "kind",
         "last_event_at",
@@ -45,6 +50,7 @@ class FoldedRun:
         "owner",
         "seq",
         "session_id",
+        "start",
         "started_at",
         "status",
         "summary",
@@ -52,6 +58,9 @@ class FoldedRun:
     )
 
     def __init__(self) -> None:
+        self.events: list[StoredEvent] = []
+        self.start: StoredEvent | None = None
+        self.end: StoredEvent | None = None
         self.owner: str | None = None
         self.seq: int | None = None
         self.name: str | None = None
@@ -86,16 +95,23 @@ def in_order(events: Iterable[StoredEvent]) -> list[StoredEvent]:
 
 
 def fold(events: Iterable[StoredEvent]) -> FoldedRun:
-    """Fold the events of one run."""
+    """Fold the events of one run, in whatever order they come.
+
+    Those that change nothing but when the run was last heard of take no part in the order of the others: so whoever
+    keeps only these can fold them again.
+    """
     run = FoldedRun()
-    ordered = in_order(events)
-    # The start first, wherever it stands: who owns the run decides what the other events may do.
-    for event in ordered:
-        if event.type == RUN_STARTED:
-            _started(run, event)
-            break
-    for event in ordered:
+    folded: list[StoredEvent] = []
+    for event in events:
         run.last_event_at = event.time if run.last_event_at is None else max(run.last_event_at, event.time)
+        if event.type in FOLDED:
+            folded.append(event)
+    run.events = folded if len(folded) < 2 else in_order(folded)
+    # The start first, wherever it stands: who owns the run decides what the other events may do.
+    run.start = next((event for event in run.events if event.type == RUN_STARTED), None)
+    if run.start is not None:
+        _started(run, run.start)
+    for event in run.events:
         handler = _HANDLERS.get(event.type)
         if handler is not None:
             handler(run, event)
@@ -145,6 +161,7 @@ def _ended(run: FoldedRun, event: StoredEvent) -> None:
         return
     if run.ended_at is not None:
         return  # only the first end counts
+    run.end = event
     data = event.data
     status = data.get("status")
     run.status = status if status in ENDINGS else "succeeded"
@@ -232,3 +249,6 @@ _HANDLERS: dict[str, Callable[[FoldedRun, StoredEvent], None]] = {
     OUTCOME: _turned_out,
     RUN_USAGE: _used,
 }
+
+FOLDED: Final = frozenset({RUN_STARTED, *_HANDLERS})
+"""The types of events that change what is known of a run; all others are only kept."""
