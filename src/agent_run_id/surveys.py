@@ -87,7 +87,9 @@ def stats(index: Index) -> Stats:
     [span] = index.read(
         "SELECT min(started_at) AS first, max(started_at) AS last FROM runs WHERE started_at IS NOT NULL"
     )
-    [files] = index.read("SELECT count(*) AS n, total(offset) AS size, total(unreadable) AS unreadable FROM journals")
+    [files] = index.read(
+        "SELECT count(*) AS n, total(offset) AS size, total(unreadable) AS unreadable FROM journals"
+    )
     [sizes] = index.read("SELECT page_count * page_size AS size FROM pragma_page_count, pragma_page_size")
     [roots] = index.read("SELECT count(*) AS n FROM runs WHERE parent IS NULL AND started_at IS NOT NULL")
     [events] = index.read("SELECT total(last_seq - first_seq + 1) AS n FROM applied")
