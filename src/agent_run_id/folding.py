@@ -198,11 +198,14 @@ def _used(run: FoldedRun, event: StoredEvent) -> None:
     data = event.data
     reports: list[dict[str, Any]] = run.details.setdefault("usage", [])
     call = _text(data.get("call_id"))
-    if call is not None and any(report["call_id"] == call for report in reports):
-        return  # the same call reported twice counts once
     report: dict[str, Any] = {name: value for name in _COUNTS if _is_count(value := data.get(name))}
     if _is_number(data.get("cost")):
         report |= {"cost": data["cost"], "currency": _text(data.get("currency"))}
+    known = None if call is None else next((other for other in reports if other["call_id"] == call), None)
+    if known is not None:
+        # Of the same call a stream may tell first what went in, and what came out when it is over.
+        known |= {name: value for name, value in report.items() if name not in known}
+        return
     report |= {"model": _text(data.get("model")) or "", "call_id": call, "inclusive": data.get("inclusive") is True}
     reports.append(report)
 
