@@ -154,3 +154,7 @@ def test_a_run_nobody_started_is_known_by_what_else_is_said_of_it() -> None:
 
 def test_nothing_folds_to_nothing() -> None:
     assert state(fold([])) == state(FoldedRun())
+
+
+def test_an_end_that_only_a_later_version_knows_is_no_success() -> None:
+    assert of_owner(("run.started", {"name": "n"}), ("run.ended", {"status": "abandoned"})).status == "failed"
