@@ -145,15 +145,20 @@ def test_a_ring_hangs_from_the_top_by_the_run_that_started_first() -> None:
 # Size ----------------------------------------------------------------------------------------------------------------
 
 
-def test_a_chain_of_a_hundred_thousand_runs_can_be_asked_anything() -> None:
-    """Nothing recurses: not even what takes it apart, copies it or pickles it."""
-    size = 100_000
-    report = UsageRecord(model="m", input_tokens=1, call_id="same")
-    top, plain = record(0), record(1, depth=1).model_dump()
-    below = [
-        RunRecord.model_construct(**{**plain, "id": run_id(n), "parent_id": run_id(n - 1), "usage": (report,)})
-        for n in range(1, size)
+def many(size: int, fan_out: int, **fields: Any) -> list[RunRecord]:
+    """The runs of a tree in which each has so many below it."""
+    plain = record(0, depth=1, **fields)
+    ids = [run_id(number) for number in range(size)]
+    return [
+        plain.model_copy(update={"id": own, "parent_id": ids[(number - 1) // fan_out] if number else None})
+        for number, own in enumerate(ids)
     ]
+
+
+def test_a_chain_of_forty_thousand_runs_can_be_asked_anything() -> None:
+    """Nothing recurses: not even what takes it apart, copies it or pickles it."""
+    size = 40_000
+    top, *below = many(size, 1, usage=(UsageRecord(model="m", input_tokens=1, call_id="same"),))
     tree = grow(top, reversed(below))
     assert (len(tree), tree.usage().calls, tree.subtree.runs) == (size, 1, {"succeeded": size})
     text = str(tree)
@@ -162,25 +167,22 @@ def test_a_chain_of_a_hundred_thousand_runs_can_be_asked_anything() -> None:
     assert len(tree.path(run_id(size - 1))) == size
     last = tree.filter(lambda node: node.record.id == run_id(size - 1))
     assert (len(last), tree.nearest_failure()) == (size, None)
-    assert len(pickle.loads(pickle.dumps(tree))) == size  # noqa: S301
     assert copy.copy(tree) is tree
     del tree, last
 
 
-def test_a_row_and_a_tree_of_fifty_thousand_runs_are_usable() -> None:
-    plain = record(1, 0, depth=1, usage=(UsageRecord(model="m", input_tokens=1),)).model_dump()
-    usage = (UsageRecord(model="m", input_tokens=1),)
-    for fan_out in (10, 50_000):
-        below = [
-            RunRecord.model_construct(
-                **{**plain, "id": run_id(n), "parent_id": run_id((n - 1) // fan_out), "usage": usage}
-            )
-            for n in range(1, 50_001)
-        ]
-        tree = grow(record(0), below)
-        assert (len(tree), tree.usage().calls) == (50_001, 50_000)
-        assert str(tree).count("\n") == 50_000
-        assert tree.render(max_children=2, max_depth=1).count("\n") == (5 if fan_out == 10 else 3)
+def test_a_chain_of_ten_thousand_runs_pickles() -> None:
+    top, *below = many(10_000, 1)
+    assert len(pickle.loads(pickle.dumps(grow(top, below)))) == 10_000  # noqa: S301
+
+
+@pytest.mark.parametrize(("fan_out", "levels"), [(10, 5), (50_000, 3)])
+def test_a_row_and_a_tree_of_fifty_thousand_runs_are_usable(fan_out: int, levels: int) -> None:
+    top, *below = many(50_001, fan_out, usage=(UsageRecord(model="m", input_tokens=1),))
+    tree = grow(top, below)
+    assert (len(tree), tree.usage().calls) == (50_001, 50_001)
+    assert str(tree).count("\n") == 50_000
+    assert tree.render(max_children=2, max_depth=1).count("\n") == levels
 
 
 # Looking -------------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from agent_run_id.aligning import Aligner
-from agent_run_id.collecting import collector_off
+from agent_run_id.collector import collector_off
 from agent_run_id.comparing import AFTER, BEFORE, FIELDS, same, value_of
 from agent_run_id.errors import ConfigurationError
 from agent_run_id.pairing import Divergence, Pair, RepeatedKey, Unpaired, UsageDelta

@@ -38,7 +38,7 @@ class Place(NamedTuple):
     skew: timedelta | None
 
 
-def places(top: RunRecord, below: Iterable[RunRecord]) -> tuple[list[Place], list[int]]:
+def places(top: RunRecord, below: Iterable[RunRecord]) -> tuple[Iterator[Place], list[int]]:
     """The runs of a tree level by level, siblings in the order they started, and the places of their parents."""
     records = _each_once(top, below)
     hangs, detached = _hung(top, records)
@@ -50,7 +50,7 @@ def places(top: RunRecord, below: Iterable[RunRecord]) -> tuple[list[Place], lis
             hangs[first] = top.id
             detached.add(first)
         order, parents = _levels(top, records, hangs)
-    return list(_placed(order, parents, detached)), parents
+    return _placed(order, parents, detached), parents
 
 
 def _each_once(top: RunRecord, below: Iterable[RunRecord]) -> dict[str, RunRecord]:
@@ -86,7 +86,8 @@ def _levels(
     for place, record in enumerate(order):  # it grows meanwhile
         below = children.get(record.id)
         if below is not None:
-            below.sort(key=_started)
+            if len(below) > 1:
+                below.sort(key=_started)
             order += below
             parents += [place] * len(below)
     return order, parents

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from agent_run_id.events import RUN_ENDED, RUN_STARTED
-from agent_run_id.folding import StoredEvent, fold
+from agent_run_id.folding import StoredEvent, came_out, elapsed_of, text_of, told
 from agent_run_id.index.ids import id_text
 from agent_run_id.index.layout import STATUSES
 from agent_run_id.index.rows import unwrapped
@@ -52,6 +52,7 @@ class Records:
         self._index = index
         self._places: dict[int, _Place] = {}
         self._processes: dict[int, ProcessRecord] = {}
+        self._texts: dict[bytes, str] = {}
 
     def placed(self, row: sqlite3.Row) -> RunRecord:
         """The record of a run as it stands in the whole tree.
@@ -65,7 +66,7 @@ class Records:
     def own(self, row: sqlite3.Row) -> RunRecord:
         """The record of a run with what it says of itself alone: the tree puts it in its place."""
         root = row["id"] if row["root_id"] is None else row["root_id"]
-        return self._record(row, _Place(id_text(root), row["depth"], row["user_id"], row["session_id"]))
+        return self._record(row, _Place(self._text(root), row["depth"], row["user_id"], row["session_id"]))
 
     def above(self, row: sqlite3.Row) -> list[RunRecord]:
         """The records of the runs above one: its parent first."""
@@ -105,7 +106,7 @@ class Records:
             {
                 **details,
                 "id": id_text(row["id"]),
-                "parent_id": row["parent_id"] and id_text(row["parent_id"]),
+                "parent_id": row["parent_id"] and self._text(row["parent_id"]),
                 "started_at": _time(row["started_at"]),
                 "ended_at": _time(row["ended_at"]),
                 "last_event_at": _time(row["last_event_at"]),
@@ -116,6 +117,13 @@ class Records:
                 **{name: row[name] for name in _AS_THEY_ARE},
             }
         )
+
+    def _text(self, key: bytes) -> str:
+        """The id of a run that others name."""
+        text = self._texts.get(key)
+        if text is None:
+            text = self._texts[key] = id_text(key)
+        return text
 
     def _process(self, row: sqlite3.Row) -> ProcessRecord | None:
         owner: int | None = row["owner"]
@@ -175,8 +183,14 @@ def _details(row: sqlite3.Row) -> dict[str, Any]:
     """What is known of a run beside its columns."""
     if row["details"] is not None:
         return cast("dict[str, Any]", decode(row["details"]))
-    run = fold(_kept(row))
-    return {**run.details, "summary": run.summary, "elapsed": run.elapsed}
+    if row["started"] is None:
+        return {}
+    start = unwrapped(row["started"])
+    details = {**told(start), "summary": text_of(start.get("summary"))}
+    if row["ended"] is not None:
+        end = unwrapped(row["ended"])
+        details |= {**came_out(end), "elapsed": elapsed_of(end)}
+    return details
 
 
 def moment(microseconds: int) -> datetime:

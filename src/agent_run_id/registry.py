@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from agent_run_id import settings
 from agent_run_id.answers import Links, RootRecord
+from agent_run_id.collector import collector_off
 from agent_run_id.diffing import FACTOR, FLOOR, Diff, diff
 from agent_run_id.errors import InvalidRunIdError, RunNotFound, StoreError
 from agent_run_id.finding import BELOW, Query
@@ -119,6 +120,10 @@ class RunRegistry:
         """
         self._index.update()
         row = self._find_one(ref)
+        with collector_off():
+            return self._tree(row)
+
+    def _tree(self, row: sqlite3.Row) -> Tree:
         records = self._records()
         if row["parent"] is None:
             roots = trees_of(self._index, [row["pk"]])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from agent_run_id.ids import RunId
 
@@ -182,7 +182,7 @@ class RunRecord(_Record):
     input: JsonValue = None
     output: JsonValue = None
     tags: tuple[str, ...] = ()
-    attributes: dict[str, JsonValue] = {}
+    attributes: dict[str, JsonValue] = Field(default_factory=dict[str, JsonValue])
     links: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
     refused_parent: str | None = None

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
+from agent_run_id.collector import collector_off
 from agent_run_id.drawing import Row, draw
 from agent_run_id.errors import InvalidRunIdError, RunNotFound
 from agent_run_id.figures import Figures, Sums, self_time, sum_up
@@ -47,10 +48,10 @@ class Tree(Frozen):
     _top: ref[Tree] | None  # weak, or a tree of a million runs would wait for the collector
     _whole: Tree | None
 
-    def __init__(self, place: Place, children: tuple[Tree, ...] = ()) -> None:
+    def __init__(self, place: Place) -> None:
         put(self, "_said", place.record)
         put(self, "_lineage", place.lineage)
-        put(self, "children", children)
+        put(self, "children", ())
         put(self, "detached", place.detached)
         put(self, "skew", place.skew)
         put(self, "_sums", None)
@@ -256,6 +257,7 @@ class Tree(Frozen):
         return draw(self, max_depth=max_depth, max_children=max_children)
 
 
+@collector_off()
 def grow(top: RunRecord, below: Iterable[RunRecord]) -> Tree:
     """Build the tree of `top` from the records below it, in any order.
 
@@ -266,26 +268,23 @@ def grow(top: RunRecord, below: Iterable[RunRecord]) -> Tree:
     return _built(*places(top, below))
 
 
-def _built(found: Sequence[Place], parents: Sequence[int], wholes: Sequence[Tree] | None = None) -> Tree:
-    """The tree of runs that are given level by level, with the places of their parents.
-
-    So the children of each run are beside each other, and are made before it when this goes backwards.
-    """
-    below = [0] * len(found)
-    for parent in parents[1:]:
-        below[parent] += 1
-    nodes: list[Tree] = []
-    taken = 0  # how many of them have their parent
-    for place in range(len(found) - 1, -1, -1):
-        children = tuple(reversed(nodes[taken : taken + below[place]]))
-        taken += below[place]
-        nodes.append(Tree(found[place], children))
-    top = ref(nodes[-1])
+@collector_off()
+def _built(found: Iterable[Place], parents: Sequence[int], wholes: Sequence[Tree] | None = None) -> Tree:
+    """The tree of runs that are given level by level, with the places of their parents."""
+    nodes = [Tree(place) for place in found]
+    top = ref(nodes[0])
     for node in nodes:
         put(node, "_top", top)
-    for node, whole in zip(reversed(nodes), wholes or (), strict=False):
+    for node, whole in zip(nodes, wholes or (), strict=False):
         put(node, "_whole", whole)
-    return nodes[-1]
+    # Level by level, the children of each are beside each other, and after those of all that stand before it.
+    last = 1
+    while last < len(nodes):
+        first, parent = last, parents[last]
+        while last < len(nodes) and parents[last] == parent:
+            last += 1
+        put(nodes[parent], "children", tuple(nodes[first:last]))
+    return nodes[0]
 
 
 def _place(node: Tree) -> Place:
@@ -298,8 +297,9 @@ def _summed(node: Tree) -> Sums:
     if node._sums is None:
         top = None if node._top is None else node._top()
         nodes, parents = _level_by_level(node if top is None else top)
-        for other, sums in zip(nodes, sum_up([one._said for one in nodes], parents), strict=True):
-            put(other, "_sums", sums)
+        with collector_off():
+            for other, sums in zip(nodes, sum_up([one._said for one in nodes], parents), strict=True):
+                put(other, "_sums", sums)
     assert node._sums is not None  # noqa: S101 - it is one of those
     return node._sums
 

@@ -268,7 +268,7 @@ def _float(amount: int) -> float:
     try:
         return amount / (1 << _SHIFT)
     except OverflowError:
-        return math.copysign(math.inf, amount)
+        return math.inf if amount > 0 else -math.inf
 
 
 _UNUSED: Final = RolledUp(NOTHING, NOTHING)

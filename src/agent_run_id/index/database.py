@@ -47,7 +47,12 @@ _DAMAGED: Final = (
     sqlite3.SQLITE_READONLY,
 )
 _TRIES: Final = 5
-_FOR_SHARING: Final = ("journal_mode = WAL", "synchronous = NORMAL", "cache_size = -65536")
+_FOR_SHARING: Final = (
+    "journal_mode = WAL",
+    "synchronous = NORMAL",
+    "cache_size = -65536",
+    "wal_autocheckpoint = 8000",  # pages: every checkpoint waits for the disk
+)
 _FOR_BUILDING: Final = ("journal_mode = OFF", "synchronous = OFF", "locking_mode = EXCLUSIVE", "cache_size = -262144")
 
 T = TypeVar("T")

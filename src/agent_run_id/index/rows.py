@@ -8,8 +8,11 @@ anew, so that no order of arrival can give another content.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, cast
+
+from pydantic_core import from_json
 
 from agent_run_id.errors import InvalidRunIdError
 from agent_run_id.events import RUN_ENDED, RUN_STARTED
@@ -42,6 +45,7 @@ Row = tuple[Any, ...]
 _ENDINGS: Final = {status: STATUSES.index(status) for status in ENDINGS}
 _TEXTS: Final = ("name", "kind", "key", "user_id", "session_id")
 _TYPES: Final = frozenset({str, type(None)})
+_HUGE: Final = re.compile(r"[0-9][eE]\+?[0-9]{3}").search
 _LISTS: Final[tuple[str, ...]] = ("tags", "aliases", "links")
 
 
@@ -148,7 +152,9 @@ def kept_in_row(run: FoldedRun) -> tuple[StoredEvent | None, StoredEvent | None]
 
 def unwrapped(raw: str) -> dict[str, Any]:
     """The fields of an event by what is kept of it."""
-    return cast("dict[str, Any]", decode(f"{{{raw}}}"))
+    text = f"{{{raw}}}"
+    # The quick decoder reads a number too large for a float as infinite, which is no JSON.
+    return cast("dict[str, Any]", decode(text) if _HUGE(raw) else from_json(text))
 
 
 def _linked(link: str) -> bytes | None:

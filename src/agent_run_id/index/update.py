@@ -7,13 +7,12 @@ every second, for others may wait for it; when somebody else wrote meanwhile, it
 
 from __future__ import annotations
 
-import gc
 import os
 import time
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from agent_run_id.collector import collector_off
 from agent_run_id.errors import StoreError
 from agent_run_id.events import BUNDLE_STARTED
 from agent_run_id.index.applied import Applied
@@ -28,7 +27,7 @@ from agent_run_id.reading import Header, header_of, read_header, state_of
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Generator, Iterable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from agent_run_id.index.lines import Line
@@ -105,7 +104,7 @@ class Update:
         Raises:
             StoreError: the folder cannot be read.
         """
-        with _collector_off():
+        with collector_off():
             while True:
                 try:
                     self._begin()
@@ -127,7 +126,7 @@ class Update:
         Raises:
             StoreError: this SQLite cannot search texts.
         """
-        with _collector_off():
+        with collector_off():
             texts = Texts(self._db, self._pause)
             self._begin()
             try:
@@ -383,15 +382,3 @@ def _states(found: Iterable[tuple[str, str, Header]]) -> dict[str, State]:
         if state == "alive" or states.get(header.process, "unknown") == "unknown":
             states[header.process] = state
     return states
-
-
-@contextmanager
-def _collector_off() -> Generator[None]:
-    """Nothing here makes cycles, and looking for them in a million new objects takes a third of the time."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
