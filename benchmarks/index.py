@@ -220,7 +220,7 @@ def main() -> None:
         show([built])
         questions = ask(registry, corpus, large)
         begin = time.perf_counter()
-        registry.diff(*batches)
+        difference = registry.diff(*batches)
         took = f"{(time.perf_counter() - begin) * 1e3:.0f}"
         questions.append({"question": "diff of two batches, trees and all", "median ms": took, "worst of 15": "once"})
         portions = 3 if chosen.quick else 10
@@ -238,6 +238,8 @@ def main() -> None:
         ]
         show(grown)
         show(questions)
+        found = {what: len(getattr(difference, what)) for what in ("newly_failed", "fixed", "slower", "missing", "new")}
+        print(f"two batches of {BATCH:,} items that differ in {len(differing)}: {found}")
     if chosen.json:
         figures = {"about": place, "rebuild": built, "growth": grown, "questions": questions}
         chosen.json.write_text(json.dumps(figures, indent=2) + "\n")
