@@ -60,9 +60,24 @@ class Query:
             wanted = codes(status)
             self.add(f"r.status IN ({','.join('?' * len(wanted))})", wanted)
 
-    def inherits(self, column: str, value: str | None) -> None:
-        """The column has this value, in the run or in the nearest run above it that has any."""
-        if value is not None:
+    def inherits(self, column: str, value: str | None, *, often: bool = False) -> None:
+        """The column has this value, in the run or in the nearest run above it that has any.
+
+        Args:
+            column: The column.
+            value: The value; None asks for nothing.
+            often: Whether many thousands of runs have it: then runs are looked at one by one, in the order in which
+                they are wanted, since collecting all would take longer.
+        """
+        if value is not None and often:
+            self.add(
+                "(WITH RECURSIVE up (pk, above, value) AS ("
+                f"SELECT r.pk, coalesce(r.parent, r.root), r.{column}"
+                f" UNION SELECT a.pk, coalesce(a.parent, a.root), a.{column} FROM up JOIN runs a ON a.pk = up.above"
+                " WHERE up.value IS NULL) SELECT value FROM up WHERE value IS NOT NULL) = ?",
+                [value],
+            )
+        elif value is not None:
             self.add(
                 "r.pk IN (WITH RECURSIVE mine (pk) AS ("
                 f"SELECT pk FROM runs WHERE {column} = ?"

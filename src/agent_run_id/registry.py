@@ -6,6 +6,7 @@ read never write; `start` and `finish` record like any other run, in the current
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -23,7 +24,7 @@ from agent_run_id.journal import journal_in
 from agent_run_id.records import RUN, Records, event_records
 from agent_run_id.runs import UNSET, Run
 from agent_run_id.starting import start_known_run
-from agent_run_id.surveys import counts_below, counts_of_trees, stats, trees_of, usage
+from agent_run_id.surveys import counts_below, counts_of_trees, is_frequent, stats, trees_of, usage
 from agent_run_id.tree import Tree, grow
 
 if TYPE_CHECKING:
@@ -127,7 +128,8 @@ class RunRegistry:
         records = self._records()
         if row["parent"] is None:
             roots = trees_of(self._index, [row["pk"]])
-            below = self._index.read(f"{RUN} WHERE r.root IN ({','.join('?' * len(roots))})", roots)
+            inside = "r.root IN (SELECT value FROM json_each(?))"
+            below = self._index.read(f"{RUN} WHERE {inside}", [json.dumps(list(roots))])
         else:
             below = self._index.read(f"{BELOW} {RUN} JOIN below ON below.pk = r.pk", [row["pk"]])
         return grow(records.placed(row), [records.own(r) for r in below if r["pk"] != row["pk"]])
@@ -206,8 +208,9 @@ class RunRegistry:
         query.has_status(status)
         for column, value in (("kind", kind), ("name", name), ("key", key)):
             query.equal(column, value)
-        query.inherits("user_id", user_id)
-        query.inherits("session_id", session_id)
+        for column, value in (("user_id", user_id), ("session_id", session_id)):
+            often = limit is not None and is_frequent(self._index, column, value)
+            query.inherits(column, value, often=often)
         query.between(since, until)
         if tag is not None:
             query.add("r.pk IN (SELECT run FROM tags WHERE tag = ?)", [tag])

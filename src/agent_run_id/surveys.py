@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import json
+from typing import TYPE_CHECKING, Any, Final
 
 from agent_run_id.answers import Counts, Stats, UsageReport
 from agent_run_id.finding import BELOW
@@ -17,7 +18,11 @@ if TYPE_CHECKING:
 
     from agent_run_id.index import Index
 
-__all__ = ["counts_below", "counts_of_trees", "stats", "trees_of", "usage"]
+__all__ = ["counts_below", "counts_of_trees", "is_frequent", "stats", "trees_of", "usage"]
+
+
+_MANY: Final = 20_000  # runs
+_ROOTS_LOOKED_AT: Final = 5_000
 
 
 def trees_of(index: Index, tops: Sequence[int]) -> dict[int, int]:
@@ -29,11 +34,10 @@ def trees_of(index: Index, tops: Sequence[int]) -> dict[int, int]:
     under = {top: top for top in tops}
     waiting = list(tops)
     while waiting:
-        marks = ",".join("?" * len(waiting))
         rows = index.read(
             "SELECT DISTINCT r.pk, r.root FROM trees t JOIN runs r ON r.pk = t.root"
-            f" WHERE r.root IN ({marks}) AND r.pk <> r.root",
-            waiting,
+            " WHERE r.root IN (SELECT value FROM json_each(?)) AND r.pk <> r.root",
+            [json.dumps(waiting)],
         )
         waiting = [row["pk"] for row in rows if row["pk"] not in under]
         under.update((row["pk"], under[row["root"]]) for row in rows if row["pk"] not in under)
@@ -44,8 +48,8 @@ def counts_of_trees(index: Index, tops: Sequence[int]) -> dict[int, Counts]:
     """How many runs the trees of some runs without a parent hold, by the rows of these."""
     under = trees_of(index, tops)
     found: dict[int, dict[str, int]] = {top: {} for top in tops}
-    marks = ",".join("?" * len(under))
-    for row in index.read(f"SELECT root, status, runs FROM trees WHERE runs > 0 AND root IN ({marks})", list(under)):
+    sql = "SELECT root, status, runs FROM trees WHERE runs > 0 AND root IN (SELECT value FROM json_each(?))"
+    for row in index.read(sql, [json.dumps(list(under))]):
         counted = found[under[row["root"]]]
         code: int = row["status"]
         counted[STATUSES[code]] = counted.get(STATUSES[code], 0) + row["runs"]
@@ -60,6 +64,18 @@ def counts_below(index: Index, pk: int) -> Counts:
         [pk],
     )
     return _counts({STATUSES[row["status"]]: row["runs"] for row in rows})
+
+
+def is_frequent(index: Index, column: str, value: str | None) -> bool:
+    """Whether the trees whose roots have a value hold so many runs that it is not worth while to collect them."""
+    if value is None:
+        return False
+    [found] = index.read(
+        f"SELECT total(t.runs) AS n FROM (SELECT pk FROM runs WHERE {column} = ? AND parent IS NULL LIMIT ?) r"
+        " JOIN trees t ON t.root = r.pk",
+        [value, _ROOTS_LOOKED_AT],
+    )
+    return bool(found["n"] > _MANY)
 
 
 def _counts(by_status: dict[str, int]) -> Counts:

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 __all__ = ["Ids", "id_bytes", "id_text"]
 
 _REMEMBERED: Final = 200_000
-_AT_ONCE: Final = 1000
 
 
 class Ids:
@@ -42,7 +41,7 @@ class Ids:
             rows.clear()
         keys = {value: bytes.fromhex(value.replace("-", "")) for value in values if value not in rows}
         # In their order in the index, neighbours are on one page.
-        for group in in_groups(sorted(keys.values()), _AT_ONCE):
+        for group in in_groups(sorted(keys.values())):
             found = look_up(self._db, "hex(id), pk", f"FROM runs WHERE id IN ({','.join('?' * len(group))})", group)
             rows.update((id_text(bytes.fromhex(key)), pk) for key, pk in found)
         number = self._next

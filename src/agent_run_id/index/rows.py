@@ -7,12 +7,11 @@ anew, so that no order of arrival can give another content.
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 
 from agent_run_id.errors import InvalidRunIdError
 from agent_run_id.events import RUN_ENDED, RUN_STARTED
@@ -135,7 +134,7 @@ def folded_row(
     details: str | None = None
     if (start is not None) + (end is not None) != len(run.events):
         whole = {**run.details, "summary": run.summary, "elapsed": run.elapsed}
-        details = json.dumps(whole, ensure_ascii=False, separators=(",", ":"))
+        details = to_json(whole, inf_nan_mode="strings").decode()
     return (
         pk, key, *place, status, run.name, run.kind, run.key, run.user_id, run.session_id,
         owner, run.seq, run.started_at, None if start is None else raws[start.process, start.seq],

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Texts"]
 
-_AT_ONCE: Final = 2000
+_AT_ONCE: Final = 10_000
 _OFTEN: Final = 50_000  # documents
 _LEFT_OUT: Final = frozenset(
     {"v", "type", "run", "time", "seq", "kind", "links", "refused_parent", "status", "elapsed"}
@@ -108,8 +108,7 @@ class Texts:
                 _collect(started, texts[pk])
                 _collect(ended, texts[pk])
             others = "FROM events WHERE run > ? AND run <= ?"
-            for run, kind, raw in look_up(self._db, "run, type, data", others, span):
-                _collect_event(kind, raw, texts.setdefault(run, []))
+            _collect_events(look_up(self._db, "run, type, data", others, span), texts)
             insert(self._db, "INSERT INTO texts (rowid, text)", [(pk, " ".join(found)) for pk, found in texts.items()])
             self._db.execute("UPDATE numbers SET texted = ?", [until])
             self._pause()
@@ -120,8 +119,7 @@ class Texts:
 
     def _document(self, rows: Iterable[Sequence[Any]], *, whole: bool) -> None:
         texts: dict[int, list[str]] = {}
-        for run, kind, raw in rows:
-            _collect_event(kind, raw, texts.setdefault(run, []))
+        _collect_events(rows, texts)
         if not texts:
             return
         first = self._db.execute("SELECT documents FROM numbers").fetchone()[0]
@@ -163,9 +161,11 @@ def _quoted(word: str) -> str:
     return f"{quoted} *" if word.endswith("*") else quoted
 
 
-def _collect_event(kind: str, raw: str, texts: list[str]) -> None:
-    if kind != RUN_USAGE:
-        _collect(from_json(f"{{{raw}}}"), texts)
+def _collect_events(rows: Iterable[Sequence[Any]], texts: dict[int, list[str]]) -> None:
+    """Add the texts in events, each with its run and its type, to those of their runs."""
+    raws = [f"[{run},{{{raw}}}]" for run, kind, raw in rows if kind != RUN_USAGE]
+    for run, fields in from_json(f"[{','.join(raws)}]"):
+        _collect(fields, texts.setdefault(run, []))
 
 
 def _collect(fields: dict[str, Any], texts: list[str]) -> None:
@@ -173,7 +173,7 @@ def _collect(fields: dict[str, Any], texts: list[str]) -> None:
     pending: list[Any] = [value for name, value in fields.items() if name not in _LEFT_OUT]
     while pending:
         value = pending.pop()
-        if isinstance(value, str):
+        if type(value) is str:
             texts.append(value)
         elif isinstance(value, dict):
             pending.extend(cast("dict[str, Any]", value).values())
