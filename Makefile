@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: help demo test crash lint types docs bench clean
+.PHONY: help demo test crash lint types event-format docs bench clean
 
 help:
 	@echo "make demo    trace a nested agent program and print its tree"
@@ -11,6 +11,7 @@ help:
 	@echo "make crash   kill 5,000 writers at random instants and check that nothing is lost"
 	@echo "make lint    format check, linter, import floors"
 	@echo "make types   mypy and pyright, both strict"
+	@echo "make event-format  make the JSON Schema and the tables of the event format from its models"
 	@echo "make docs    build the documentation into site/"
 	@echo "make bench   time it beside the alternatives, for half an hour"
 	@echo "make clean   remove what the others made"
@@ -42,6 +43,9 @@ lint: $(VENV)/.lint
 types: $(VENV)/.lint $(VENV)/.test
 	$(BIN)/mypy
 	$(BIN)/pyright --pythonpath $(BIN)/python
+
+event-format: $(VENV)/.test
+	$(BIN)/python -m tests.event_format
 
 docs: $(VENV)/.docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from operator import add
+from typing import TYPE_CHECKING, Any
 
 from hypothesis import strategies as st
 
 from agent_run_id import SigningKeys
 from agent_run_id.ids import MAX_DEPTH, RunId
+from agent_run_id.schema import DecisionRecord, ErrorRecord, RunRecord, UsageRecord
+from agent_run_id.tree import Tree, grow
 from agent_run_id.w3c import Member, Trace
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 __all__ = [
+    "Plan",
     "broken_tokens",
     "header_pairs",
     "json_values",
@@ -18,6 +27,7 @@ __all__ = [
     "member_keys",
     "member_values",
     "members",
+    "plans",
     "run_ids",
     "signing_keys",
     "signings",
@@ -137,3 +147,77 @@ header_pairs = st.lists(
     max_size=5,
 )
 """What else is in a carrier, by names that any carrier can have; a name may be there several times."""
+
+# Trees ----------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A tree without what differs each time it runs: ids and times."""
+
+    fields: dict[str, Any] = field(default_factory=dict)
+    below: tuple[Plan, ...] = ()
+
+    def walk(self) -> Iterator[Plan]:
+        """Every plan in it, itself first."""
+        yield self
+        for plan in self.below:
+            yield from plan.walk()
+
+    def carried_out(self, *, first: int = 1) -> Tree:
+        """A tree that does all this, with ids from `first` on."""
+        records: list[RunRecord] = []
+
+        def carry_out(plan: Plan, parent: RunRecord | None) -> None:
+            number = first + len(records)
+            value = f"{number:08x}-0000-4000-8000-000000000000"
+            lineage: dict[str, Any] = {"root_id": value}
+            if parent is not None:
+                lineage = {"root_id": parent.root_id, "parent_id": parent.id, "depth": parent.depth + 1}
+            started = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=number)
+            defaults = {"name": "step", "kind": "tool", "status": "succeeded"}
+            record = RunRecord.model_validate(
+                {"id": value, "started_at": started, **lineage, **defaults, **plan.fields}
+            )
+            records.append(record)
+            for inner in plan.below:
+                carry_out(inner, record)
+
+        carry_out(self, None)
+        return grow(records[0], records[1:])
+
+
+_a_few = st.none() | st.sampled_from([0, 1, True, "x", {"q": [1.0]}])
+_usages = st.builds(
+    UsageRecord,
+    model=st.just("m"),
+    input_tokens=st.none() | st.integers(0, 9),
+    output_tokens=st.none() | st.integers(0, 9),
+    cost=st.none() | st.sampled_from([0.5, 2.25]),
+    currency=st.none() | st.sampled_from(["EUR", "USD"]),
+    call_id=st.none() | st.sampled_from("cd"),
+    inclusive=st.booleans(),
+)
+_decided = st.builds(
+    DecisionRecord, id=st.sampled_from("12"), question=st.just("which?"), chosen=_a_few, why=st.sampled_from("yz")
+)
+_optional: dict[str, st.SearchStrategy[Any]] = {
+    "kind": st.sampled_from(["tool", "llm"]),
+    "status": st.sampled_from(["succeeded", "failed", "lost", "running", "cancelled"]),
+    "output": _a_few,
+    "elapsed": st.none() | st.integers(0, 5).map(lambda seconds: timedelta(seconds=seconds)),
+    "error": st.none() | st.builds(ErrorRecord, message=st.sampled_from("mn")),
+    "decisions": st.lists(_decided, max_size=2).map(tuple),
+    "usage": st.lists(_usages, max_size=2).map(tuple),
+}
+
+
+def plans(*, keys: st.SearchStrategy[str | None], max_leaves: int = 12) -> st.SearchStrategy[Plan]:
+    """Plans whose runs are much like each other, with these keys."""
+    name = {"name": st.none() | st.sampled_from("ab"), "input": _a_few, "key": keys}
+    one = st.fixed_dictionaries(name, optional=_optional)
+    return st.recursive(
+        st.builds(Plan, one),
+        lambda inner: st.builds(Plan, one, st.lists(inner, max_size=4).map(tuple)),
+        max_leaves=max_leaves,
+    )

@@ -131,6 +131,19 @@ def test_a_call_that_is_reported_twice_counts_once() -> None:
     assert [report.get("call_id") for report in run.details["usage"]] == ["1", None, None]
 
 
+def test_what_a_second_report_of_a_call_knows_is_added_to_the_first() -> None:
+    """A stream tells first what went in, and what came out when it is over."""
+    run = of_owner(
+        ("run.usage", {"model": "m", "call_id": "1", "input_tokens": 5}),
+        (
+            "run.usage",
+            {"model": "m", "call_id": "1", "input_tokens": 6, "output_tokens": 7, "cost": 0.1, "currency": "EUR"},
+        ),
+    )
+    [report] = run.details["usage"]
+    assert report.items() >= {"input_tokens": 5, "output_tokens": 7, "cost": 0.1, "currency": "EUR"}.items()
+
+
 def test_a_run_nobody_started_is_known_by_what_else_is_said_of_it() -> None:
     run = of_owner(("run.step", {"name": "s"}))
     assert (run.status, run.name, run.started_at, run.last_event_at) == (None, None, None, 11)
@@ -141,3 +154,7 @@ def test_a_run_nobody_started_is_known_by_what_else_is_said_of_it() -> None:
 
 def test_nothing_folds_to_nothing() -> None:
     assert state(fold([])) == state(FoldedRun())
+
+
+def test_an_end_that_only_a_later_version_knows_is_no_success() -> None:
+    assert of_owner(("run.started", {"name": "n"}), ("run.ended", {"status": "abandoned"})).status == "failed"

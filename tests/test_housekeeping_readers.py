@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from agent_run_id import RunRegistry, index_update
+from agent_run_id import RunRegistry
+from agent_run_id.index import update as index_room
 from tests.journal_programs.houses import bundles, dead, eager, files, keep, quiet
 from tests.journal_programs.programs import Program, run_program
 
@@ -20,10 +21,10 @@ def test_a_reader_that_listed_before_the_sources_went_finds_everything(
 ) -> None:
     """Twice: the journals went into a bundle, and with others into another, between its listing and its reading."""
     dead(tmp_path, 5)
-    listed = index_update.Update._entries
+    listed = index_room.Update._entries
     rounds = iter(range(2))
 
-    def folded_after(update: index_update.Update) -> list[tuple[str, str]]:
+    def folded_after(update: index_room.Update) -> list[tuple[str, str]]:
         entries = listed(update)
         for number in rounds:
             dead(tmp_path, 2, first=10 * (number + 1))
@@ -32,7 +33,7 @@ def test_a_reader_that_listed_before_the_sources_went_finds_everything(
             break
         return entries
 
-    monkeypatch.setattr(index_update.Update, "_entries", folded_after)
+    monkeypatch.setattr(index_room.Update, "_entries", folded_after)
     with eager(), quiet(RunRegistry(tmp_path)) as registry:
         assert {record.id[:8] for record in registry.find()} >= {f"{number:08x}" for number in range(1, 6)}
         assert len(registry.find()) == 9
@@ -56,7 +57,8 @@ for number in range(149):
 
 READS = """
 import sys
-from agent_run_id import RunRegistry, index
+from agent_run_id import RunRegistry
+from agent_run_id.index import database
 most = 0
 kept = RunRegistry(sys.argv[1])
 kept._index._keep_house_at = float("inf")
@@ -64,7 +66,7 @@ print("reads", flush=True)
 while most < 150:
     built = RunRegistry(sys.argv[1])
     built._index._keep_house_at = float("inf")
-    built._index._connection = index._prepared(":memory:")
+    built._index._connection = database._in_memory()
     for registry in (kept, built):
         found = len(registry.find(limit=None))
         assert found >= most, (found, most)

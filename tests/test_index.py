@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent_run_id import RunId, RunRegistry
-from agent_run_id import index_update as index_room
+from agent_run_id.index import update as index_room
 from agent_run_id.reading import state_of
 from tests.journal_programs.indexes import NAME, SEEN, index_of, started
 from tests.journal_programs.journals import encode, event, held, journals_of, write_journal

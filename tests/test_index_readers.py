@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent_run_id import RunRegistry
-from agent_run_id import index_update as index_room
 from agent_run_id.index import Index
+from agent_run_id.index import update as index_room
 from agent_run_id.reading import state_of
 from tests.journal_programs.indexes import some_runs, started
 from tests.journal_programs.journals import write_journal

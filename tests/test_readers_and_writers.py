@@ -96,7 +96,7 @@ def test_eight_writers_and_four_readers_lose_and_lock_nothing(tmp_path: Path) ->
     count = sum(int(number) for _, number, _, _ in reports)
     with RunRegistry(directory) as registry:
         names = Counter(record.name for record in registry.find(limit=None))
-        [(events,)] = registry._index.read("SELECT count(*) FROM events")
+        [(events,)] = registry._index.read("SELECT count(*) FROM recorded")
         statuses = {record.status for record in registry.find(limit=None)}
     assert len(names) == count
     assert set(names.values()) == {1}

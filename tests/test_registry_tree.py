@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,23 @@ def test_children_are_in_the_order_they_started(tmp_path: Path) -> None:
         expected = ["b2", "a0", "a1", "a2", "b0", "b1"]
         assert [child.name for child in registry.children(parent)] == expected
         assert [node.record.name for node in registry.tree(parent).children] == expected
+
+
+def test_runs_from_a_machine_whose_clock_is_wrong_have_their_place_and_say_so(tmp_path: Path) -> None:
+    parent = RunId.generate()
+    child = RunId.generate(parent)
+    below = RunId.generate(child)
+    crafted(tmp_path, [started(parent, name="parent", user_id="u", time=T0)])
+    late = [started(child, name="child", time=T0 - 90_000_000), started(below, name="below", time=T0 - 89_000_000)]
+    crafted(tmp_path, late, name="two", process="b" * 32)
+    with RunRegistry(tmp_path) as registry:
+        tree = registry.tree(parent)
+        assert [(node.record.name, node.record.user_id, node.skew) for node in tree] == [
+            ("parent", "u", None),
+            ("child", "u", timedelta(seconds=90)),
+            ("below", "u", None),
+        ]
+        assert "· ⇤ 1 m 30 s" in str(tree)
 
 
 def test_events_are_in_the_order_their_process_recorded_them_whatever_its_clock_did(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from agent_run_id import RunRecord, RunRegistry, start_run
 from agent_run_id.rendering import SYMBOLS, clean, duration, state, tokens
 from agent_run_id.schema import DecisionRecord, ErrorRecord, ProcessRecord, UsageRecord, UsageTotal
 from agent_run_id.tree import grow
+from agent_run_id.usage import total
 
 NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
 ID = "0a1b2c3d-0000-4000-8000-000000000000"
@@ -149,6 +150,13 @@ def test_what_is_not_known_of_usage_is_a_question_mark_and_no_report_is_nothing(
     assert tokens(UsageTotal(calls=1)) == "? → ? tokens"
     assert tokens(UsageTotal(calls=2, input_tokens=1204, output_tokens=0)) == "1,204 → 0 tokens"
     assert tokens(UsageTotal(calls=1, cost={"USD": 0.5, "EUR": 1})) == "? → ? tokens, 0.5000 USD, 1.0000 EUR"
+
+
+def test_a_sum_to_which_not_every_call_added_is_marked_as_the_least_it_can_be() -> None:
+    known = UsageRecord(model="m", input_tokens=5, output_tokens=7, cost=0.5, currency="USD")
+    assert tokens(total([known, UsageRecord(model="m", input_tokens=5)])) == "10 → 7+ tokens, 0.5000+ USD"
+    assert tokens(total([known, known])) == "10 → 14 tokens, 1.0000 USD"
+    assert tokens(total([UsageRecord(model="m", input_tokens=5)])) == "5 → ? tokens"
 
 
 def test_every_status_has_a_symbol_of_its_own() -> None:

@@ -1,48 +1,24 @@
-"""The tree: the same from records in any order, at any depth, with every call to a model counted once."""
+"""The tree: the same from records in any order, at any depth, whatever is missing and whatever the clocks say."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+import copy
+import pickle
+from datetime import timedelta
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent_run_id import RunId, RunRecord, RunRegistry, Tree, start_run
-from agent_run_id.schema import ProcessRecord, UsageRecord
+from agent_run_id import RunId, RunNotFound, RunRecord, RunRegistry, Tree, start_run
+from agent_run_id.schema import ErrorRecord, ProcessRecord, UsageRecord
 from agent_run_id.tree import grow
-
-T0 = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-def record(number: int, parent: int | None = None, *, root: int = 0, depth: int = 0, **fields: Any) -> RunRecord:
-    return RunRecord(
-        id=_id(number), parent_id=None if parent is None else _id(parent), root_id=_id(root), depth=depth,
-        **{"name": str(number), "status": "succeeded", "started_at": T0 + timedelta(seconds=number), **fields},
-    )  # fmt: skip
+from tests.families import T0, families, named, record, run_id, seconds
 
 
-def _id(number: int) -> str:
-    return f"{number:08x}-0000-4000-8000-000000000000"
-
-
-@st.composite
-def families(draw: st.DrawFn, /, **fields: Any) -> list[RunRecord]:
-    """The runs of one tree, the root first, each with a parent before it; their clocks agree in nothing."""
-    size = draw(st.integers(1, 10))
-    records = [record(0, **{name: draw(values) for name, values in fields.items()})]
-    for number in range(1, size):
-        parent = draw(st.integers(0, number - 1))
-        started = draw(st.none() | st.integers(-3, 3).map(lambda seconds: T0 + timedelta(seconds=seconds)))
-        process = draw(st.none() | st.sampled_from("ab").map(lambda name: ProcessRecord(id=name)))
-        more = {name: draw(values) for name, values in fields.items()}
-        depth = records[parent].depth + 1
-        records.append(record(number, parent, depth=depth, started_at=started, process=process, **more))
-    return records
-
-
-def shape(tree: Tree) -> list[tuple[dict[str, Any], bool, int]]:
-    return [(node.record.model_dump(), node.detached, len(node.children)) for node in tree]
+def shape(tree: Tree) -> list[tuple[Any, ...]]:
+    return [(node.record.model_dump(), node.detached, node.skew, len(node.children)) for node in tree]
 
 
 @given(families(), st.data())
@@ -105,111 +81,211 @@ def test_user_and_session_are_those_of_the_nearest_run_above(records: list[RunRe
         assert node.record.session_id == nearest(own[node.record.id], "session_id")
 
 
-def test_a_tree_of_fifty_thousand_runs_and_a_chain_of_five_thousand_are_usable() -> None:
-    """Nothing recurses, and nothing costs more than in proportion to the number of runs."""
-    report = UsageRecord(model="m", input_tokens=1)
-    chain = [record(0), *(record(n, n - 1, depth=n, usage=(report,)) for n in range(1, 5_001))]
-    tree = grow(chain[0], chain[:0:-1])
-    assert len(tree) == 5_001
-    assert tree.usage().input_tokens == 5_000
-    assert str(tree).count("\n") == 5_000
-    assert repr(tree)
-    wide = [record(0), *(record(n, (n - 1) // 10, depth=1, usage=(report,)) for n in range(1, 50_001))]
-    tree = grow(wide[0], wide[1:])
-    assert len(tree) == 50_001
-    assert tree.usage().calls == 50_000
-    assert str(tree).count("\n") == 50_000
+def test_siblings_that_began_at_the_same_time_are_in_the_order_of_their_process_and_their_number() -> None:
+    a, b = ProcessRecord(id="a"), ProcessRecord(id="b")
+    places = [(b, 1), (a, 2), (a, 1), (None, 7), (b, 2)]
+    below = [record(n, 0, started_at=T0, process=process, seq=seq) for n, (process, seq) in enumerate(places, 1)]
+    assert named([*grow(record(0), below).children]) == ["4", "3", "2", "1", "5"]
 
 
-# Usage ----------------------------------------------------------------------------------------------------------------
-
-reports = st.builds(
-    UsageRecord,
-    model=st.just("m"),
-    input_tokens=st.none() | st.integers(0, 9),
-    output_tokens=st.none() | st.integers(0, 9),
-    cost=st.none() | st.integers(0, 9).map(lambda quarters: quarters / 4),
-    currency=st.sampled_from(["USD", "EUR"]),
-)
+def test_a_run_that_is_given_twice_is_there_once() -> None:
+    """The one that started first, in whatever order they come; and never a second time as its own child."""
+    twice = [record(1, 0), record(1, 0, started_at=T0), record(0, name="again")]
+    for below in (twice, twice[::-1]):
+        tree = grow(record(0), below)
+        assert [(node.record.name, node.record.started_at) for node in tree] == [("0", T0), ("1", T0)]
 
 
-def summed(counted: list[UsageRecord], field: str) -> int | None:
-    known = [value for one in counted if (value := getattr(one, field)) is not None]
-    return sum(known) if known else None
+# Clocks and rings ----------------------------------------------------------------------------------------------------
 
 
-@given(families(usage=st.lists(reports, max_size=3).map(tuple)))
-def test_the_usage_of_a_tree_is_the_sum_of_all_reports_and_what_nobody_knows_is_none(records: list[RunRecord]) -> None:
-    top, *below = records
-    counted = [report for one in records for report in one.usage]
-    usage = grow(top, below).usage()
-    assert usage.calls == len(counted)
-    assert usage.input_tokens == summed(counted, "input_tokens")
-    assert usage.output_tokens == summed(counted, "output_tokens")
-    for currency in ("USD", "EUR"):
-        assert usage.cost.get(currency) == summed([one for one in counted if one.currency == currency], "cost")
+@given(families())
+def test_a_run_that_claims_to_have_started_before_its_parent_is_marked_and_has_its_place(
+    records: list[RunRecord],
+) -> None:
+    started = {one.id: one.started_at for one in records}
+    tree = grow(records[0], records[1:])
+    assert len(tree) == len(records)
+    for node in tree:
+        own, above = node.record.started_at, started.get(node.record.parent_id or "")
+        if own is None or above is None or own >= above:
+            assert node.skew is None
+        else:
+            assert node.skew == above - own > timedelta(0)
 
 
-@given(families(usage=st.lists(reports, max_size=2).map(tuple)), st.data())
-def test_a_call_that_several_runs_report_counts_once(records: list[RunRecord], data: st.DataObject) -> None:
-    top, *below = records
-    before = grow(top, below).usage()
-    same = UsageRecord(model="m", input_tokens=100, output_tokens=100, call_id="call")
-    again = data.draw(st.sets(st.sampled_from(range(len(records))), min_size=1))
-    changed = [
-        one.model_copy(update={"usage": (*one.usage, same)}) if place in again else one
-        for place, one in enumerate(records)
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9), st.integers(-3, 3)), max_size=9), st.data())
+def test_whatever_runs_claim_to_be_above_them_each_is_there_once(
+    claims: list[tuple[int, int, int]], data: st.DataObject
+) -> None:
+    """Rings of parents, of roots, and of both; runs that are their own parent, or the top's."""
+    below = [
+        record(number, parent, root=root, started_at=T0 + seconds(late))
+        for number, (parent, root, late) in enumerate(claims, 1)
     ]
-    usage = grow(changed[0], changed[1:]).usage()
-    assert usage.calls == before.calls + 1
-    assert usage.input_tokens == (before.input_tokens or 0) + 100
+    top = record(0, data.draw(st.none() | st.integers(0, 9)), root=data.draw(st.integers(0, 9)))
+    tree = grow(top, below)
+    assert sorted(node.record.id for node in tree) == sorted(one.id for one in [top, *below])
+    assert shape(tree) == shape(grow(top, data.draw(st.permutations(below))))
+    assert str(tree).count("\n") == len(below)
+    parents = {child.record.id: node.record.id for node in tree for child in node.children}
+    for node in tree:
+        assert node is tree or node.detached or parents[node.record.id] == node.record.parent_id
+    assert tree.usage().calls == 0
 
 
-@given(families(usage=st.lists(reports, min_size=1, max_size=2).map(tuple)), st.data())
-def test_a_total_that_includes_what_is_below_adds_nothing_where_that_is_reported(
+def test_a_ring_hangs_from_the_top_by_the_run_that_started_first() -> None:
+    ring = [record(n, 1 + n % 3, root=n, started_at=T0 + seconds(abs(n - 2))) for n in (1, 2, 3)]
+    tree = grow(record(0), [*ring, record(4, 2)])
+    assert [(node.record.name, node.detached) for node in tree] == [
+        ("0", False), ("2", True), ("1", False), ("3", False), ("4", False),
+    ]  # fmt: skip
+
+
+# Size ----------------------------------------------------------------------------------------------------------------
+
+
+def many(size: int, fan_out: int, **fields: Any) -> list[RunRecord]:
+    """The runs of a tree in which each has so many below it."""
+    plain = record(0, depth=1, **fields)
+    ids = [run_id(number) for number in range(size)]
+    return [
+        plain.model_copy(update={"id": own, "parent_id": ids[(number - 1) // fan_out] if number else None})
+        for number, own in enumerate(ids)
+    ]
+
+
+def test_a_chain_of_forty_thousand_runs_can_be_asked_anything() -> None:
+    """Nothing recurses: not even what takes it apart, copies it or pickles it."""
+    size = 40_000
+    top, *below = many(size, 1, usage=(UsageRecord(model="m", input_tokens=1, call_id="same"),))
+    tree = grow(top, reversed(below))
+    assert (len(tree), tree.usage().calls, tree.subtree.runs) == (size, 1, {"succeeded": size})
+    text = str(tree)
+    assert text.count("\n") == size - 1
+    assert max(map(len, text.split("\n"))) < 300
+    assert len(tree.path(run_id(size - 1))) == size
+    last = tree.filter(lambda node: node.record.id == run_id(size - 1))
+    assert (len(last), tree.nearest_failure()) == (size, None)
+    assert copy.copy(tree) is tree
+    del tree, last
+
+
+def test_a_chain_of_ten_thousand_runs_pickles() -> None:
+    top, *below = many(10_000, 1)
+    assert len(pickle.loads(pickle.dumps(grow(top, below)))) == 10_000  # noqa: S301
+
+
+@pytest.mark.parametrize(("fan_out", "levels"), [(10, 5), (50_000, 3)])
+def test_a_row_and_a_tree_of_fifty_thousand_runs_are_usable(fan_out: int, levels: int) -> None:
+    top, *below = many(50_001, fan_out, usage=(UsageRecord(model="m", input_tokens=1),))
+    tree = grow(top, below)
+    assert (len(tree), tree.usage().calls) == (50_001, 50_001)
+    assert str(tree).count("\n") == 50_000
+    assert tree.render(max_children=2, max_depth=1).count("\n") == levels
+
+
+# Looking -------------------------------------------------------------------------------------------------------------
+
+
+def a_tree() -> Tree:
+    """0 ─┬ 1 (tool, failed) ─ 2 (llm, failed)
+    └ 3 (tool) ─┬ 4 (llm, lost)
+                └ 5 (tool, key k)
+    """
+    return grow(
+        record(0, kind="agent"),
+        [
+            record(1, 0, kind="tool", status="failed"),
+            record(2, 1, kind="llm", status="failed"),
+            record(3, 0, kind="tool"),
+            record(4, 3, kind="llm", status="lost"),
+            record(5, 3, kind="tool", key="k"),
+        ],
+    )
+
+
+def test_nodes_are_found_by_id_and_by_what_they_say_and_by_any_condition() -> None:
+    tree = a_tree()
+    assert named(tree.find(kind="tool")) == ["1", "3", "5"]
+    assert named(tree.find(kind="tool", status="failed")) == ["1"]
+    assert named(tree.find(name="4")) == named(tree.find(status="lost")) == ["4"]
+    assert named(tree.find(key="k")) == ["5"]
+    assert named(tree.find(lambda node: len(node.children) == 2)) == ["0", "3"]
+    assert named(tree.find(lambda node: node.children, kind="tool")) == ["1", "3"]
+    assert named(tree.find()) == named(list(tree))
+    for reference in (run_id(5), run_id(5).upper(), RunId(run_id(5)), "00000005", "00000005-00", "0000000500"):
+        assert named(tree.find(reference)) == ["5"]
+    assert len(tree.find("0000")) == 6
+    assert tree.find("") == tree.find("ff") == tree.find("not an id") == []
+
+
+def test_a_path_leads_from_the_top_down_to_a_run() -> None:
+    tree = a_tree()
+    assert named(tree.path("00000005")) == ["0", "3", "5"]
+    assert named(tree.path(tree)) == ["0"]
+    assert tree.path(tree.children[1].children[0])[1:] == [tree.children[1], tree.children[1].children[0]]
+    with pytest.raises(RunNotFound, match="'ffff'"):
+        tree.path("ffff")
+    with pytest.raises(RunNotFound) as raised:
+        tree.children[1].path("0000")
+    assert raised.value.candidates == (run_id(3), run_id(4), run_id(5))
+
+
+def test_the_nearest_failure_is_where_a_failure_came_from() -> None:
+    tree = a_tree()
+    assert (failure := tree.nearest_failure()) is not None
+    assert failure.record.name == "2"
+    assert [node.record.name for node in tree.children[1].find(lambda node: node is node.nearest_failure())] == ["4"]
+    assert tree.children[1].children[1].nearest_failure() is None
+
+
+def test_of_several_failures_the_one_with_the_same_error_or_the_last_explains_it() -> None:
+    def error(message: str) -> ErrorRecord:
+        return ErrorRecord(type="ValueError", message=message)
+
+    ends = [T0 + seconds(n) for n in range(5)]
+    below = [
+        record(n, 0, status="failed", error=error(text), ended_at=ends[n]) for n, text in ((1, "a"), (2, "b"), (3, "a"))
+    ]
+    for message, cause in (("a", "3"), ("b", "2"), ("another", "3")):
+        tree = grow(record(0, status="failed", error=error(message)), [*below, record(4, 0, ended_at=ends[4])])
+        assert (failure := tree.nearest_failure()) is not None
+        assert failure.record.name == cause
+    assert (failure := grow(record(0, status="failed"), below).nearest_failure()) is not None
+    assert failure.record.name == "3"
+
+
+@given(families(usage=st.just((UsageRecord(model="m", input_tokens=1),))), st.data())
+def test_a_filtered_tree_has_what_is_meant_and_what_leads_there_and_knows_of_the_rest(
     records: list[RunRecord], data: st.DataObject
 ) -> None:
-    top, *below = records
-    before = grow(top, below).usage()
-    included = UsageRecord(model="m", input_tokens=1000, cost=1.0, currency="USD", inclusive=True)
-    place = data.draw(st.integers(0, len(records) - 1))
-    records[place] = records[place].model_copy(update={"usage": (*records[place].usage, included)})
-    assert grow(records[0], records[1:]).usage() == before
+    tree = grow(records[0], records[1:])
+    meant = data.draw(st.sets(st.sampled_from([one.id for one in records])))
+    filtered = tree.filter(lambda node: node.record.id in meant)
+    kept = {node.record.id for run in meant for node in tree.path(run)} | {records[0].id}
+    assert [node.record.id for node in filtered] == [node.record.id for node in tree if node.record.id in kept]
+    assert len(filtered) + sum(node.hidden for node in filtered) == len(tree)
+    for node in filtered:
+        whole = tree.find(node.record.id)[0]
+        assert node.record == whole.record
+        assert (node.own, node.subtree, node.self_time) == (whole.own, whole.subtree, whole.self_time)
+        assert node.usage_by_model() == whole.usage_by_model()
+        assert {child.record.id for child in node.children} == {c.record.id for c in whole.children} & kept
+    assert shape(filtered.filter(lambda node: node.record.id in meant)) == shape(filtered)
+    assert sum(node.hidden for node in filtered.filter(lambda _: False)) == len(tree) - 1
+    again = pickle.loads(pickle.dumps(filtered))  # noqa: S301
+    assert (shape(again), again.hidden, again.subtree) == (shape(filtered), filtered.hidden, filtered.subtree)
 
 
-@given(families(), st.data())
-def test_a_total_counts_where_nothing_below_is_reported(records: list[RunRecord], data: st.DataObject) -> None:
-    """Wherever in the tree it is, and once for every such run that is not below another."""
-    total = UsageRecord(model="m", input_tokens=10, inclusive=True)
-    places = data.draw(st.sets(st.sampled_from(range(len(records))), min_size=1))
-    for place in places:
-        records[place] = records[place].model_copy(update={"usage": (total,)})
-    by_id = {one.id: one for one in records}
-    parents = {one.parent_id: by_id[one.parent_id] for one in records if one.parent_id is not None}
-
-    def reports_below(one: RunRecord) -> bool:
-        below = [child for child in records if child.parent_id == one.id]
-        return any(child.usage or reports_below(child) for child in below)
-
-    assert parents is not None
-    counted = [one for one in records if one.usage and not reports_below(one)]
-    assert grow(records[0], records[1:]).usage().input_tokens == 10 * len(counted)
-
-
-def test_a_run_without_reports_used_nothing_known() -> None:
-    usage = grow(record(0), []).usage()
-    assert (usage.calls, usage.input_tokens, usage.output_tokens, usage.cost) == (0, None, None, {})
-
-
-def test_usage_is_rolled_up_from_what_was_recorded(registry: RunRegistry) -> None:
-    with start_run("agent") as agent:
-        agent.usage(model="m", input_tokens=1000, inclusive=True)
-        for number in range(2):
-            with start_run("call") as call:
-                call.usage(model="m", input_tokens=10, output_tokens=None, cost=0.5, call_id="same")
-                call.usage(model="m", input_tokens=number)
-    usage = registry.tree(agent.id).usage()
-    assert (usage.calls, usage.input_tokens, usage.output_tokens, usage.cost) == (3, 11, None, {"USD": 0.5})
+@given(families(user_id=st.none() | st.just("u")))
+def test_a_tree_pickles_and_is_a_value(records: list[RunRecord]) -> None:
+    tree = grow(records[0], records[1:])
+    again = pickle.loads(pickle.dumps(tree))  # noqa: S301
+    assert shape(again) == shape(tree) == shape(copy.deepcopy(tree))
+    assert again.subtree == tree.subtree
+    with pytest.raises(AttributeError, match="frozen"):
+        tree.detached = True
 
 
 def test_the_tree_is_iterated_from_the_top_and_has_a_length(registry: RunRegistry) -> None:

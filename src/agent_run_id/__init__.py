@@ -37,6 +37,8 @@ from agent_run_id.tracing import traced
 
 if TYPE_CHECKING:
     from agent_run_id.carriers.envelope import Envelope
+    from agent_run_id.diffing import Diff, diff
+    from agent_run_id.event_format import event_schema
     from agent_run_id.executors import BoundProcessPoolExecutor, BoundThreadPoolExecutor, wrap_executor
     from agent_run_id.following import Watch
     from agent_run_id.logs import RunIdFilter, setup_logging
@@ -60,6 +62,7 @@ __all__ = [
     "Carried",
     "ConfigurationError",
     "Decision",
+    "Diff",
     "Envelope",
     "Inbound",
     "InvalidCursorError",
@@ -87,6 +90,8 @@ __all__ = [
     "configure",
     "current_run",
     "current_run_id",
+    "diff",
+    "event_schema",
     "isolated",
     "received",
     "run_each",
@@ -104,12 +109,15 @@ _LATER: Final = {
     "BoundThread": "agent_run_id.threads",
     "BoundThreadPoolExecutor": "agent_run_id.executors",
     "BoundTimer": "agent_run_id.threads",
+    "Diff": "agent_run_id.diffing",
     "Envelope": "agent_run_id.carriers.envelope",
     "RunIdFilter": "agent_run_id.logs",
     "RunRecord": "agent_run_id.schema",
     "RunRegistry": "agent_run_id.registry",
     "Tree": "agent_run_id.tree",
     "Watch": "agent_run_id.following",
+    "diff": "agent_run_id.diffing",
+    "event_schema": "agent_run_id.event_format",
     "run_each": "agent_run_id.tasks",
     "setup_logging": "agent_run_id.logs",
     "wrap_executor": "agent_run_id.executors",

@@ -14,7 +14,7 @@ from agent_run_id.outcomes import ENDINGS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-__all__ = ["FoldedRun", "StoredEvent", "fold", "in_order"]
+__all__ = ["FOLDED", "FoldedRun", "StoredEvent", "came_out", "elapsed_of", "fold", "in_order", "text_of", "told"]
 
 _LONGEST: Final = 2**62  # microseconds; no run takes 146,000 years
 _LISTS: Final = ("tags", "links", "aliases")
@@ -32,12 +32,17 @@ class StoredEvent(NamedTuple):
 
 
 class FoldedRun:
-    """What the events of one run come to. The owner's death is not in them; the index adds it."""
+    """What the events of one run come to. The owner's death is not in them; the index adds it.
+
+    `events` are those it was folded from, in order; `start` and `end` the two of them that count.
+    """
 
     __slots__ = (
         "details",
         "elapsed",
+        "end",
         "ended_at",
+        "events",
         "key",
         "kind",
         "last_event_at",
@@ -45,6 +50,7 @@ class FoldedRun:
         "owner",
         "seq",
         "session_id",
+        "start",
         "started_at",
         "status",
         "summary",
@@ -52,6 +58,9 @@ class FoldedRun:
     )
 
     def __init__(self) -> None:
+        self.events: list[StoredEvent] = []
+        self.start: StoredEvent | None = None
+        self.end: StoredEvent | None = None
         self.owner: str | None = None
         self.seq: int | None = None
         self.name: str | None = None
@@ -75,6 +84,9 @@ class FoldedRun:
 
 def in_order(events: Iterable[StoredEvent]) -> list[StoredEvent]:
     """Sort events by time, keeping those of one process in their sequence whatever its clock did."""
+    events = list(events)
+    if len({event.process for event in events}) < 2:
+        return sorted(events, key=lambda event: event.seq)
     latest: dict[str, int] = {}
     keyed: list[tuple[int, str, int, StoredEvent]] = []
     for event in sorted(events, key=lambda event: (event.process, event.seq)):
@@ -86,16 +98,23 @@ def in_order(events: Iterable[StoredEvent]) -> list[StoredEvent]:
 
 
 def fold(events: Iterable[StoredEvent]) -> FoldedRun:
-    """Fold the events of one run."""
+    """Fold the events of one run, in whatever order they come.
+
+    Those that change nothing but when the run was last heard of take no part in the order of the others: so whoever
+    keeps only these can fold them again.
+    """
     run = FoldedRun()
-    ordered = in_order(events)
-    # The start first, wherever it stands: who owns the run decides what the other events may do.
-    for event in ordered:
-        if event.type == RUN_STARTED:
-            _started(run, event)
-            break
-    for event in ordered:
+    folded: list[StoredEvent] = []
+    for event in events:
         run.last_event_at = event.time if run.last_event_at is None else max(run.last_event_at, event.time)
+        if event.type in FOLDED:
+            folded.append(event)
+    run.events = in_order(folded)
+    # The start first, wherever it stands: who owns the run decides what the other events may do.
+    run.start = next((event for event in run.events if event.type == RUN_STARTED), None)
+    if run.start is not None:
+        _started(run, run.start)
+    for event in run.events:
         handler = _HANDLERS.get(event.type)
         if handler is not None:
             handler(run, event)
@@ -108,21 +127,28 @@ def _started(run: FoldedRun, event: StoredEvent) -> None:
     run.seq = event.seq
     run.status = "running"
     run.started_at = event.time
-    run.name = _text(data.get("name"))
-    run.kind = _text(data.get("kind"))
-    run.key = _text(data.get("key"))
-    run.user_id = _text(data.get("user_id"))
-    run.session_id = _text(data.get("session_id"))
-    run.summary = _text(data.get("summary"))
+    run.name = text_of(data.get("name"))
+    run.kind = text_of(data.get("kind"))
+    run.key = text_of(data.get("key"))
+    run.user_id = text_of(data.get("user_id"))
+    run.session_id = text_of(data.get("session_id"))
+    run.summary = text_of(data.get("summary"))
+    run.details.update(told(data))
+
+
+def told(data: dict[str, Any]) -> dict[str, Any]:
+    """What the start of a run tells of it beside what has a place of its own."""
+    details: dict[str, Any] = {}
     if "input" in data:
-        run.details["input"] = data["input"]
+        details["input"] = data["input"]
     if "refused_parent" in data:
-        run.details["refused_parent"] = _text(data["refused_parent"])
+        details["refused_parent"] = text_of(data["refused_parent"])
     if isinstance(data.get("attributes"), dict):
-        run.details["attributes"] = data["attributes"]
+        details["attributes"] = data["attributes"]
     for name in _LISTS:
         if name in data:
-            run.details[name] = _texts(data[name])
+            details[name] = _texts(data[name])
+    return details
 
 
 def _updated(run: FoldedRun, event: StoredEvent) -> None:
@@ -130,7 +156,7 @@ def _updated(run: FoldedRun, event: StoredEvent) -> None:
     if "output" in data:
         details["output"] = data["output"]
     if "summary" in data:
-        run.summary = _text(data["summary"])
+        run.summary = text_of(data["summary"])
     for name in _LISTS:
         if name in data:
             known: list[str] = details.get(name, [])
@@ -145,27 +171,41 @@ def _ended(run: FoldedRun, event: StoredEvent) -> None:
         return
     if run.ended_at is not None:
         return  # only the first end counts
+    run.end = event
     data = event.data
     status = data.get("status")
-    run.status = status if status in ENDINGS else "succeeded"
+    # What a later version may call an end is none that this one could promise to be a success.
+    run.status = status if status in ENDINGS else "failed"
     run.ended_at = event.time
+    run.elapsed = elapsed_of(data)
+    run.details.update(came_out(data))
+
+
+def elapsed_of(data: dict[str, Any]) -> int | None:
+    """How long the end of a run says that it took, in microseconds."""
     elapsed = data.get("elapsed")
-    run.elapsed = elapsed if _is_count(elapsed) and elapsed < _LONGEST else None
+    return elapsed if _is_count(elapsed) and elapsed < _LONGEST else None
+
+
+def came_out(data: dict[str, Any]) -> dict[str, Any]:
+    """What the end of a run tells of what came out."""
+    details: dict[str, Any] = {}
     if "output" in data:
-        run.details["output"] = data["output"]
+        details["output"] = data["output"]
     if isinstance(data.get("error"), dict):
-        run.details["error"] = _error(data["error"])
+        details["error"] = _error(data["error"])
+    return details
 
 
 def _decided(run: FoldedRun, event: StoredEvent) -> None:
     data = event.data
     confidence = data.get("confidence")
     decision: dict[str, Any] = {
-        "id": _text(data.get("decision")) or "",
-        "question": _text(data.get("question")) or "",
+        "id": text_of(data.get("decision")) or "",
+        "question": text_of(data.get("question")) or "",
         "options": _list(data.get("options")),
         "chosen": data.get("chosen"),
-        "why": _text(data.get("why")) or "",
+        "why": text_of(data.get("why")) or "",
         "confidence": confidence if _is_number(confidence) else None,
     }
     run.details.setdefault("decisions", []).append(decision)
@@ -174,28 +214,31 @@ def _decided(run: FoldedRun, event: StoredEvent) -> None:
 def _turned_out(run: FoldedRun, event: StoredEvent) -> None:
     for decision in run.details.get("decisions", ()):
         if decision["id"] == event.data.get("decision"):
-            decision["outcome"] = _text(event.data.get("outcome"))
+            decision["outcome"] = text_of(event.data.get("outcome"))
 
 
 def _used(run: FoldedRun, event: StoredEvent) -> None:
     data = event.data
     reports: list[dict[str, Any]] = run.details.setdefault("usage", [])
-    call = _text(data.get("call_id"))
-    if call is not None and any(report["call_id"] == call for report in reports):
-        return  # the same call reported twice counts once
+    call = text_of(data.get("call_id"))
     report: dict[str, Any] = {name: value for name in _COUNTS if _is_count(value := data.get(name))}
     if _is_number(data.get("cost")):
-        report |= {"cost": data["cost"], "currency": _text(data.get("currency"))}
-    report |= {"model": _text(data.get("model")) or "", "call_id": call, "inclusive": data.get("inclusive") is True}
+        report |= {"cost": data["cost"], "currency": text_of(data.get("currency"))}
+    known = None if call is None else next((other for other in reports if other["call_id"] == call), None)
+    if known is not None:
+        # Of the same call a stream may tell first what went in, and what came out when it is over.
+        known |= {name: value for name, value in report.items() if name not in known}
+        return
+    report |= {"model": text_of(data.get("model")) or "", "call_id": call, "inclusive": data.get("inclusive") is True}
     reports.append(report)
 
 
 def _error(data: dict[str, Any]) -> dict[str, Any]:
     leaves: list[Any] = _list(data.get("leaves"))
     return {
-        "type": _text(data.get("type")),
-        "message": _text(data.get("message")) or "",
-        "traceback": _text(data.get("traceback")),
+        "type": text_of(data.get("type")),
+        "message": text_of(data.get("message")) or "",
+        "traceback": text_of(data.get("traceback")),
         "leaves": [_error(cast("dict[str, Any]", leaf)) for leaf in leaves if isinstance(leaf, dict)],
         "expected": data.get("expected") is True,
     }
@@ -205,7 +248,8 @@ def _error(data: dict[str, Any]) -> dict[str, Any]:
 # have is made text where text is wanted, and is otherwise not known.
 
 
-def _text(value: Any) -> str | None:
+def text_of(value: Any) -> str | None:
+    """A text, whatever was recorded where one should be; None stays."""
     return value if value is None or isinstance(value, str) else str(value)
 
 
@@ -232,3 +276,6 @@ _HANDLERS: dict[str, Callable[[FoldedRun, StoredEvent], None]] = {
     OUTCOME: _turned_out,
     RUN_USAGE: _used,
 }
+
+FOLDED: Final = frozenset({RUN_STARTED, *_HANDLERS})
+"""The types of events that change what is known of a run; all others are only kept."""

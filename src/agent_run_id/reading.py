@@ -16,14 +16,14 @@ from agent_run_id.liveness import State, is_header, liveness_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Header", "header_of", "lines_from", "parse_line", "read_header", "state_of"]
+__all__ = ["Header", "decode", "header_of", "lines_from", "parse_line", "read_header", "state_of"]
 
 _HEADER_BYTES: Final = 65_536
 _CHUNK: Final = 4 * 1024 * 1024
 _BEGINNING: Final = b'{"v":'
 _HALF_CHARACTER: Final = rb"\ud"
 # Infinity and NaN are not JSON, and a number too large for a float reads as one: as our own events write them.
-_decode = json.JSONDecoder(parse_constant=str, parse_float=lambda text: finite(float(text))).decode
+decode = json.JSONDecoder(parse_constant=str, parse_float=lambda text: finite(float(text))).decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +94,13 @@ def parse_line(line: bytes) -> tuple[list[dict[str, Any]], int]:
 
 def _loads(line: bytes) -> dict[str, Any] | None:
     try:
-        value: Any = _decode(line.decode("utf-8", "replace"))
+        value: Any = decode(line.decode("utf-8", "replace"))
     except (ValueError, RecursionError):
         return None
     if not isinstance(value, dict):
         return None
     if _HALF_CHARACTER in line.lower():  # a lone surrogate is no text, and SQLite takes none
-        value = _decode(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace").decode())
+        value = decode(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace").decode())
     if line.count(b"[") + line.count(b"{") > MAX_LEVELS:  # it may be deeper than we would have written it
         value = {name: plain(item) for name, item in cast("dict[str, Any]", value).items()}
     return cast("dict[str, Any]", value)

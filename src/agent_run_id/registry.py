@@ -7,52 +7,51 @@ read never write; `start` and `finish` record like any other run, in the current
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from agent_run_id import settings
+from agent_run_id.answers import Links, RootRecord
+from agent_run_id.collector import collector_off
+from agent_run_id.diffing import FACTOR, FLOOR, Diff, diff
 from agent_run_id.errors import InvalidRunIdError, RunNotFound, StoreError
-from agent_run_id.folding import StoredEvent, in_order
+from agent_run_id.finding import BELOW, Query
+from agent_run_id.folding import in_order
 from agent_run_id.following import Watch
 from agent_run_id.ids import RunId
 from agent_run_id.index import Index
+from agent_run_id.index.ids import id_text
 from agent_run_id.journal import journal_in
+from agent_run_id.records import RUN, Records, event_records
 from agent_run_id.runs import UNSET, Run
-from agent_run_id.schema import EventRecord, ProcessRecord, RunRecord
 from agent_run_id.starting import start_known_run
+from agent_run_id.surveys import counts_below, counts_of_trees, is_frequent, stats, trees_of, usage
 from agent_run_id.tree import Tree, grow
 
 if TYPE_CHECKING:
     import os
     import sqlite3
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from datetime import datetime, timedelta
     from typing import Self
 
+    from agent_run_id.answers import Counts, Stats, UsageReport
+    from agent_run_id.index import Progress
     from agent_run_id.outcomes import Ending
-    from agent_run_id.schema import Status
+    from agent_run_id.schema import EventRecord, RunRecord, Status
 
 __all__ = ["RunRegistry"]
 
-_RUN: Final = (
-    "SELECT r.*, parent.id AS parent_id, root.id AS root_id, p.id AS process_id, p.state AS process_state,"
-    " p.header AS process_header FROM runs r LEFT JOIN runs parent ON parent.pk = r.parent"
-    " LEFT JOIN runs root ON root.pk = r.root LEFT JOIN processes p ON p.pk = r.owner"
-)
-_BELOW: Final = (
-    "WITH RECURSIVE below (pk) AS (SELECT ?"
-    " UNION SELECT r.pk FROM runs r JOIN below b ON r.parent = b.pk"
-    " UNION SELECT r.pk FROM runs r JOIN below b ON r.root = b.pk) " + _RUN + " JOIN below ON below.pk = r.pk"
-)
 _LAST: Final = "@last"
 _HEX: Final = frozenset("0123456789abcdef")
 
 
 class RunRegistry:
-    """Look-up of runs: by id, by the first characters of an id, or ``@last`` for the latest root.
+    """Look-up of runs: by id, by the first characters of an id, by an alias, or ``@last`` for the latest root.
 
     Args:
         directory: Where the journals are; by default where this process records.
+        progress: Is told about every second how far it is, in bytes, while there is much to read.
 
     Raises:
         StoreError: (an `OSError`) no directory is given and recording is off, or the user has no home directory.
@@ -60,12 +59,17 @@ class RunRegistry:
 
     directory: str
 
-    def __init__(self, directory: str | os.PathLike[str] | None = None) -> None:
+    def __init__(
+        self,
+        directory: str | os.PathLike[str] | None = None,
+        *,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> None:
         where = settings.directory() if directory is None else _absolute(directory)
         if where is None:
             raise StoreError("recording is off, so there is nothing to read: give RunRegistry a directory")
         self.directory = where
-        self._index = Index(where)
+        self._index = Index(where, progress)
 
     def __enter__(self) -> Self:
         return self
@@ -81,13 +85,13 @@ class RunRegistry:
         """The record of one run.
 
         Args:
-            ref: A `RunId`, the text of one, its first characters, or ``@last``.
+            ref: A `RunId`, the text of one, its first characters, an alias of the run, or ``@last``.
 
         Raises:
             RunNotFound: (a `LookupError`) no run answers to `ref`, or more than one: then the message names them.
         """
         self._index.update()
-        return self._record(self._find_one(ref))
+        return self._records().placed(self._find_one(ref))
 
     def children(self, ref: RunId | str) -> list[RunRecord]:
         """The runs directly under one, in the order they started.
@@ -97,9 +101,9 @@ class RunRegistry:
         """
         self._index.update()
         row = self._find_one(ref)
-        parent = self._record(row)
-        rows = self._index.read(f"{_RUN} WHERE r.parent = ?", [row["pk"]])
-        return [node.record for node in grow(parent, [self._own_record(child) for child in rows]).children]
+        records = self._records()
+        rows = self._index.read(f"{RUN} WHERE r.parent = ?", [row["pk"]])
+        return [node.record for node in grow(records.placed(row), [records.own(child) for child in rows]).children]
 
     def ancestors(self, ref: RunId | str) -> list[RunRecord]:
         """The runs above one: its parent first, the root last; as many as are known.
@@ -108,8 +112,7 @@ class RunRegistry:
             RunNotFound: as in `get`.
         """
         self._index.update()
-        chain = self._chain(self._find_one(ref))
-        return [self._placed(record, chain[place + 1 :]) for place, record in enumerate(chain)][1:]
+        return self._records().above(self._find_one(ref))
 
     def tree(self, ref: RunId | str) -> Tree:
         """One run with everything below it.
@@ -119,8 +122,34 @@ class RunRegistry:
         """
         self._index.update()
         row = self._find_one(ref)
-        below = self._index.read(_BELOW, [row["pk"]])
-        return grow(self._record(row), [self._own_record(r) for r in below if r["pk"] != row["pk"]])
+        with collector_off():
+            return self._tree(row)
+
+    def _tree(self, row: sqlite3.Row) -> Tree:
+        records = self._records()
+        if row["parent"] is None:
+            roots = trees_of(self._index, [row["pk"]])
+            inside = "r.root IN (SELECT value FROM json_each(?))"
+            below = self._index.read(f"{RUN} WHERE {inside}", [json.dumps(list(roots))])
+        else:
+            below = self._index.read(f"{BELOW} {RUN} JOIN below ON below.pk = r.pk", [row["pk"]])
+        return grow(records.placed(row), [records.own(r) for r in below if r["pk"] != row["pk"]])
+
+    def diff(
+        self,
+        a: RunId | str,
+        b: RunId | str,
+        *,
+        factor: float = FACTOR,
+        floor: timedelta = FLOOR,
+        ignore_volatile: bool = False,
+    ) -> Diff:
+        """Two runs compared with everything below them; see `agent_run_id.diff`.
+
+        Raises:
+            RunNotFound: as in `get`.
+        """
+        return diff(self.tree(a), self.tree(b), factor=factor, floor=floor, ignore_volatile=ignore_volatile)
 
     def events(self, ref: RunId | str) -> list[EventRecord]:
         """Everything recorded of one run, in order.
@@ -130,24 +159,7 @@ class RunRegistry:
         """
         self._index.update()
         row = self._find_one(ref)
-        rows = self._index.read(
-            "SELECT e.*, p.id AS process_id FROM events e JOIN processes p ON p.pk = e.process WHERE run = ?",
-            [row["pk"]],
-        )
-        found = in_order(
-            StoredEvent(r["process_id"], r["seq"], r["time"], r["type"], json.loads(r["data"])) for r in rows
-        )
-        return [
-            EventRecord(
-                type=event.type,
-                run_id=_text_id(row["id"]),
-                time=_moment(event.time),
-                process_id=event.process,
-                seq=event.seq,
-                data=event.data,
-            )
-            for event in found
-        ]
+        return event_records(id_text(row["id"]), in_order(self._records().events(row)))
 
     def watch(
         self,
@@ -179,13 +191,17 @@ class RunRegistry:
     def find(
         self,
         *,
-        status: Status | None = None,
+        status: Status | Iterable[Status] | None = None,
         kind: str | None = None,
         name: str | None = None,
         key: str | None = None,
         user_id: str | None = None,
         session_id: str | None = None,
         tag: str | None = None,
+        text: str | None = None,
+        since: datetime | timedelta | None = None,
+        until: datetime | timedelta | None = None,
+        under: RunId | str | None = None,
         root_only: bool = False,
         limit: int | None = 100,
         order: Literal["newest", "oldest"] = "newest",
@@ -193,43 +209,119 @@ class RunRegistry:
         """The runs that meet every condition given.
 
         Args:
-            status: Their status.
+            status: Their status, or several.
             kind: Their kind.
             name: Their exact name.
             key: Their key.
             user_id: Whose they are, by themselves or by the nearest run above that says so.
             session_id: Likewise.
             tag: A tag of theirs.
+            text: Words that all occur in what they were told or said: names, summaries, keys, tags, attributes, inputs,
+                outputs, errors, steps, decisions. Case and accents do not matter; ``refund*`` is any word that begins
+                so; a word with signs in it, such as ``order-4711``, is its parts one behind the other.
+            since: They started then or later; a timedelta is so long ago.
+            until: They started before.
+            under: A run they are below, at any depth.
             root_only: Whether to leave out runs that are under another one that was recorded.
             limit: How many at the most; None for all.
             order: Whether to begin with the latest or with the earliest.
+
+        Raises:
+            RunNotFound: no run answers to `under`, or more than one.
+            StoreError: (an `OSError`) the SQLite of this Python cannot search texts.
+            ValueError: there is no such status, or a time has no time zone.
         """
         self._index.update()
-        equal = {"r.status": status, "r.kind": kind, "r.name": name, "r.key": key}
-        conditions = [f"{column} = ?" for column, value in equal.items() if value is not None]
-        parameters: list[Any] = [value for value in equal.values() if value is not None]
+        query = Query(order=order, limit=limit)
+        query.has_status(status)
+        for column, value in (("kind", kind), ("name", name), ("key", key)):
+            query.equal(column, value)
+        for column, value in (("user_id", user_id), ("session_id", session_id)):
+            often = limit is not None and is_frequent(self._index, column, value)
+            query.inherits(column, value, often=often)
+        query.between(since, until)
         if tag is not None:
-            conditions.append("EXISTS (SELECT 1 FROM json_each(r.details, '$.tags') WHERE value = ?)")
-            parameters.append(tag)
+            query.add("r.pk IN (SELECT run FROM tags WHERE tag = ?)", [tag])
+        if under is not None:
+            query.under(self._find_one(under)["pk"])
+        if text is not None:
+            query.add(*self._index.search(text))
         if root_only:
-            conditions.append("(r.parent IS NULL OR parent.started_at IS NULL)")
-        where = " AND ".join(["r.started_at IS NOT NULL", *conditions])
-        direction = "DESC" if order == "newest" else "ASC"
-        sql = f"{_RUN} WHERE {where} ORDER BY r.started_at {direction}, r.id {direction}"
-        inherited = user_id is not None or session_id is not None
-        if limit is not None and not inherited:
-            sql += " LIMIT ?"
-            parameters.append(limit)
-        found: list[RunRecord] = []
-        for row in self._index.read(sql, parameters):
-            if limit is not None and len(found) >= limit:
-                break
-            record = self._record(row)
-            if (user_id is None or record.user_id == user_id) and (
-                session_id is None or record.session_id == session_id
-            ):
-                found.append(record)
-        return found
+            query.roots_only()
+        return self._records_of(*query.sql())
+
+    def roots(
+        self,
+        *,
+        since: datetime | timedelta | None = None,
+        until: datetime | timedelta | None = None,
+        limit: int | None = 50,
+    ) -> list[RootRecord]:
+        """The runs above which nothing was recorded, the latest first, each with how many runs its tree holds.
+
+        Args:
+            since: Only those that started then or later; a timedelta is so long ago.
+            until: Only those that started before.
+            limit: How many at the most; None for all.
+
+        Raises:
+            ValueError: a time has no time zone.
+        """
+        self._index.update()
+        query = Query(limit=limit)
+        query.between(since, until)
+        query.roots_only()
+        rows = self._index.read(*query.sql())
+        records = self._records()
+        counted = counts_of_trees(self._index, [row["pk"] for row in rows if row["parent"] is None])
+        return [
+            RootRecord(
+                record=records.placed(row),
+                counts=counted[row["pk"]] if row["parent"] is None else counts_below(self._index, row["pk"]),
+            )
+            for row in rows
+        ]
+
+    def counts(self, ref: RunId | str) -> Counts:
+        """How many runs of which status there are below a run, and the run itself.
+
+        Raises:
+            RunNotFound: as in `get`.
+        """
+        self._index.update()
+        row = self._find_one(ref)
+        if row["parent"] is None:
+            return counts_of_trees(self._index, [row["pk"]])[row["pk"]]
+        return counts_below(self._index, row["pk"])
+
+    def usage(self, ref: RunId | str) -> UsageReport:
+        """What a run used, alone and with all that is below it, and by model.
+
+        Raises:
+            RunNotFound: as in `get`.
+        """
+        self._index.update()
+        return usage(self._index, self._find_one(ref)["pk"])
+
+    def links(self, ref: RunId | str) -> Links:
+        """The runs that one links to, and those that link to it.
+
+        Raises:
+            RunNotFound: as in `get`.
+        """
+        self._index.update()
+        row = self._find_one(ref)
+        outgoing = f"{RUN} WHERE r.id IN (SELECT target FROM links WHERE run = ?) ORDER BY r.started_at, r.id"
+        incoming = f"{RUN} WHERE r.pk IN (SELECT run FROM links WHERE target = ?) ORDER BY r.started_at, r.id"
+        return Links(
+            outgoing=tuple(self._records_of(outgoing, [row["pk"]])),
+            incoming=tuple(self._records_of(incoming, [row["id"]])),
+        )
+
+    def stats(self) -> Stats:
+        """What the directory holds: runs, processes, journals and what of them could not be read."""
+        self._index.update()
+        return stats(self._index)
 
     def start(
         self,
@@ -284,96 +376,40 @@ class RunRegistry:
                 return {ref.value}
             raise
 
+    def alias(self, ref: RunId | str, *aliases: str) -> None:
+        """Record names that a run has elsewhere, such as a ticket's number; `get` and all others find it by each.
+
+        Raises:
+            RunNotFound: as in `get`.
+        """
+        run_id = ref if isinstance(ref, RunId) else self.get(ref).run_id
+        Run(run_id, journal=journal_in(self.directory)).update(aliases=aliases)
+
     def _find_one(self, ref: RunId | str) -> sqlite3.Row:
         if ref == _LAST:
-            last = self._index.read(
-                f"{_RUN} WHERE r.started_at IS NOT NULL AND (r.parent IS NULL OR parent.started_at IS NULL)"
-                " ORDER BY r.started_at DESC, r.id DESC LIMIT 1"
-            )
+            query = Query(limit=1)
+            query.roots_only()
+            last = self._index.read(*query.sql())
             if not last:
                 raise RunNotFound(_LAST)
             return last[0]
         text = str(ref)
         prefix = _prefix_of(text)
-        found: list[sqlite3.Row] = []
+        found = self._index.read(f"{RUN} WHERE r.pk IN (SELECT run FROM aliases WHERE alias = ?) LIMIT 100", [text])
         if prefix:
             bounds = [bytes.fromhex(prefix.ljust(32, filler)) for filler in "0f"]
-            found = self._index.read(f"{_RUN} WHERE r.id BETWEEN ? AND ? ORDER BY r.id LIMIT 100", bounds)
+            named = self._index.read(f"{RUN} WHERE r.id BETWEEN ? AND ? ORDER BY r.id LIMIT 100", bounds)
+            found += [row for row in named if row["pk"] not in {other["pk"] for other in found}]
         if len(found) != 1:
-            raise RunNotFound(text, tuple(_text_id(row["id"]) for row in found))
+            raise RunNotFound(text, tuple(id_text(row["id"]) for row in found))
         return found[0]
 
-    def _record(self, row: sqlite3.Row, seen: frozenset[str] = frozenset()) -> RunRecord:
-        chain = self._chain(row)
-        return self._placed(chain[0], chain[1:], seen)
+    def _records_of(self, sql: str, parameters: Sequence[Any]) -> list[RunRecord]:
+        records = self._records()
+        return [records.placed(row) for row in self._index.read(sql, parameters)]
 
-    def _chain(self, row: sqlite3.Row) -> list[RunRecord]:
-        """A run and what is above it, each with what it says of itself alone."""
-        chain, seen = [self._own_record(row)], {row["pk"]}
-        while row["parent"] is not None and row["parent"] not in seen:
-            seen.add(row["parent"])
-            row = self._row(row["parent"])
-            chain.append(self._own_record(row))
-        return chain
-
-    def _row(self, pk: int) -> sqlite3.Row:
-        return self._index.read(f"{_RUN} WHERE r.pk = ?", [pk])[0]
-
-    def _placed(self, record: RunRecord, above: Sequence[RunRecord], seen: frozenset[str] = frozenset()) -> RunRecord:
-        """The record with what it has from the runs above it, nearest first, and its place in the whole tree.
-
-        A bare id made elsewhere says of itself that it is a root, and so do the runs below it. The record of its start
-        knows better.
-        """
-        update: dict[str, Any] = {
-            field: next((value for run in (record, *above) if (value := getattr(run, field)) is not None), None)
-            for field in ("user_id", "session_id")
-        }
-        top = above[-1] if above else record
-        depth, root = len(above), top
-        # Runs between it and its root were never recorded; that roots do not go round in a ring, nobody promised.
-        if top.parent_id is None and top.root_id != top.id and top.root_id not in seen:
-            root = self._record(self._find_one(top.root_id), seen | {top.id, top.root_id})
-            depth += top.depth + root.depth
-        update |= {"root_id": root.root_id, "depth": depth}
-        return record.model_copy(update=update)
-
-    def _own_record(self, row: sqlite3.Row) -> RunRecord:
-        run = _text_id(row["id"])
-        elapsed = row["elapsed"]
-        if elapsed is None and row["ended_at"] is not None and row["started_at"] is not None:
-            elapsed = max(0, row["ended_at"] - row["started_at"])
-        return RunRecord.model_validate(
-            {
-                **json.loads(row["details"]),
-                "id": run,
-                "parent_id": row["parent_id"] and _text_id(row["parent_id"]),
-                "root_id": run if row["root_id"] is None else _text_id(row["root_id"]),
-                "started_at": _time(row["started_at"]),
-                "ended_at": _time(row["ended_at"]),
-                "last_event_at": _time(row["last_event_at"]),
-                "elapsed": None if elapsed is None else timedelta(microseconds=elapsed),
-                "process": _process(row),
-                **{name: row[name] for name in _AS_THEY_ARE},
-            }
-        )
-
-
-_AS_THEY_ARE: Final = ("depth", "seq", "name", "kind", "key", "status", "user_id", "session_id", "summary")
-
-
-def _process(row: sqlite3.Row) -> ProcessRecord | None:
-    if row["process_id"] is None:
-        return None
-    header: dict[str, Any] = json.loads(row["process_header"])
-    pid, host, program = (header.get(name) for name in ("pid", "host", "program"))
-    return ProcessRecord(
-        id=row["process_id"],
-        pid=pid if isinstance(pid, int) else None,
-        host=None if host is None else str(host),
-        program=None if program is None else str(program),
-        state=row["process_state"],
-    )
+    def _records(self) -> Records:
+        return Records(self._index)
 
 
 def _absolute(directory: str | os.PathLike[str]) -> str:
@@ -389,19 +425,3 @@ def _prefix_of(text: str) -> str | None:
         digits = text.lower().replace("-", "")
         return digits if len(digits) < 32 and _HEX.issuperset(digits) else None
     return run_id.value.replace("-", "")
-
-
-def _text_id(key: bytes) -> str:
-    h = key.hex()
-    return f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}"
-
-
-def _moment(microseconds: int) -> datetime:
-    return _EPOCH + timedelta(microseconds=microseconds)
-
-
-def _time(microseconds: int | None) -> datetime | None:
-    return None if microseconds is None else _moment(microseconds)
-
-
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)

@@ -174,13 +174,21 @@ def _ago(record: RunRecord, now: datetime) -> str:
 
 
 def tokens(usage: UsageTotal) -> str:
-    """Token counts and cost, as far as they are known: "1,204 → 310 tokens, 0.0042 USD"; empty for no report."""
+    """Token counts and cost, as far as they are known: "1,204 → 310 tokens, 0.0042 USD"; empty for no report.
+
+    A sum to which not every call is known to have added is the least it can be, and is marked: "310+".
+    """
     if not usage.calls:
         return ""
-    sent = "?" if usage.input_tokens is None else f"{usage.input_tokens:,}"
-    received = "?" if usage.output_tokens is None else f"{usage.output_tokens:,}"
-    costs = [f"{amount:.4f} {currency}" for currency, amount in usage.cost.items()]
+    sent, received = _count(usage, "input_tokens"), _count(usage, "output_tokens")
+    more = "+" if "cost" in usage.unknown else ""
+    costs = [f"{amount:.4f}{more} {currency}" for currency, amount in usage.cost.items()]
     return ", ".join([f"{sent} → {received} tokens", *costs])
+
+
+def _count(usage: UsageTotal, name: Literal["input_tokens", "output_tokens"]) -> str:
+    count: int | None = getattr(usage, name)
+    return "?" if count is None else f"{count:,}{'+' if name in usage.unknown else ''}"
 
 
 def title(record: RunRecord, usage: UsageTotal) -> Line:

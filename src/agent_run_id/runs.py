@@ -178,7 +178,7 @@ class Run(ScopeOwner):
                 "cost": cost,
                 "currency": None if cost is None else currency,
                 "call_id": call_id,
-                "inclusive": inclusive or None,
+                "inclusive": inclusive is True or None,
             },
         )
 

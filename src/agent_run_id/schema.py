@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from agent_run_id.ids import RunId
 
@@ -88,17 +88,28 @@ class UsageRecord(_Record):
 class UsageTotal(_Record):
     """The sum of several reports. A figure that no report knew is None, never 0.
 
+    Where only some knew it, the sum is that of those, and so the least it can be; `unknown` says of how many calls it
+    was not known.
+
     Attributes:
         calls: How many calls were reported.
-        input_tokens: Tokens sent.
-        output_tokens: Tokens received.
+        input_tokens: Tokens sent, those of the cache included.
+        output_tokens: Tokens received, those of the reasoning included.
+        cache_read_tokens: Of the input, those read from the cache.
+        cache_write_tokens: Of the input, those written to the cache.
+        reasoning_tokens: Of the output, those of the reasoning.
         cost: By currency.
+        unknown: By the name of a figure, how many of the calls did not report it; those that all reported are left out.
     """
 
     calls: int = 0
     input_tokens: int | None = None
     output_tokens: int | None = None
+    cache_read_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    reasoning_tokens: int | None = None
     cost: dict[str, float] = {}
+    unknown: dict[str, int] = {}
 
 
 class ProcessRecord(_Record):
@@ -171,7 +182,7 @@ class RunRecord(_Record):
     input: JsonValue = None
     output: JsonValue = None
     tags: tuple[str, ...] = ()
-    attributes: dict[str, JsonValue] = {}
+    attributes: dict[str, JsonValue] = Field(default_factory=dict[str, JsonValue])
     links: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
     refused_parent: str | None = None

@@ -99,7 +99,7 @@ def compare_registry(books: Books, directory: str, *, alive: Collection[str]) ->
     with RunRegistry(directory) as registry:
         found = {str(record.name): str(record.status) for record in registry.find(limit=None)}
         rows = registry._index.read(
-            "SELECT p.id AS process, e.seq, e.type FROM events e JOIN processes p ON p.pk = e.process"
+            "SELECT p.id AS process, e.seq, e.type FROM recorded e JOIN processes p ON p.pk = e.process"
         )
     indexed = {(row["process"], row["seq"], row["type"]) for row in rows}
     written = {

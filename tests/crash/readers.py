@@ -70,7 +70,8 @@ class Reader:
 
     def _count(self, registry: RunRegistry) -> None:
         rows = registry._index.read(
-            "SELECT p.id AS process, count(*) AS count FROM events e JOIN processes p ON p.pk = e.process GROUP BY p.id"
+            "SELECT p.id AS process, count(*) AS count FROM recorded e"
+            " JOIN processes p ON p.pk = e.process GROUP BY p.id"
         )
         found = {f"process {row['process']}": row["count"] for row in rows}
         for what in self._counts.keys() - found.keys():

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import strategies as st
 
-from agent_run_id import RunId, RunRegistry, housekeeping, index
+from agent_run_id import RunId, RunRegistry, housekeeping
+from agent_run_id.index import database
 from agent_run_id.settings import Retention
 from tests.journal_programs.journals import T0, encode, event, held, write_journal
 from tests.journal_programs.worlds import World, everything, worlds
@@ -88,7 +89,7 @@ def quiet(registry: RunRegistry) -> RunRegistry:
 def rebuilt(directory: Path) -> dict[str, Any]:
     """Everything that an index holds that is built now."""
     with quiet(RunRegistry(directory)) as registry:
-        registry._index._connection = index._prepared(":memory:")
+        registry._index._connection = database._in_memory()
         return everything(registry)
 
 

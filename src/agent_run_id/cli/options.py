@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +11,7 @@ from cyclopts import Parameter
 from pydantic import ValidationError
 
 from agent_run_id import settings
+from agent_run_id.cli.progress import Meter
 from agent_run_id.errors import StoreError
 from agent_run_id.registry import RunRegistry
 
@@ -32,7 +33,9 @@ Directory = Annotated[
 ]
 Ref = Annotated[
     str,
-    Parameter(help="A full id, a token, the first characters of an id (hyphens or not), or @last for the latest root."),
+    Parameter(
+        help="A full id, a token, the first characters of an id (hyphens or not), an alias, or @last: the latest root."
+    ),
 ]
 
 
@@ -43,8 +46,12 @@ def opened(directory: Path | None) -> Generator[RunRegistry]:
     Raises:
         StoreError: as in `readable`.
     """
-    with readable(directory), RunRegistry(directory) as registry:
-        yield registry
+    meter = Meter()
+    with readable(directory), closing(RunRegistry(directory, progress=meter)) as registry:
+        try:
+            yield registry
+        finally:
+            meter.clear()
 
 
 @contextmanager

@@ -97,6 +97,7 @@ def _facts(record: RunRecord) -> Iterator[tuple[str, Line]]:
         last_event=_moment(record.last_event_at) if record.ended_at is None else None,
         process=_process(record.process),
         links=", ".join(record.links),
+        aliases=", ".join(record.aliases),
         caller=record.refused_parent,
         refused=f"{record.refused_ends} ends by processes that do not own it" if record.refused_ends else None,
     )

@@ -1,8 +1,9 @@
 """The index: a SQLite database built from journals, which answers what reading them all would answer, only sooner.
 
 It is a cache: named by its format, deletable at any time, rebuilt by itself when malformed. Every event is applied
-exactly once, by (process, sequence), however many readers race and however often a journal was copied. The row of a run
-is folded anew from all its events whenever one arrives, so no order of journals can give another content.
+exactly once, by (process, sequence), however many readers race and however often a journal was copied. What is known
+of a run is folded from all its events whenever one arrives that changes it, so no order of journals can give another
+content. One that is made anew is built under another name and put in its place when it is whole.
 """
 
 from __future__ import annotations
@@ -15,85 +16,25 @@ import sqlite3
 import threading
 import time
 import weakref
-import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from agent_run_id import settings
+from agent_run_id.errors import StoreError
 from agent_run_id.filesystems import network_type
 from agent_run_id.housekeeping import keep_house
-from agent_run_id.index_update import Update
+from agent_run_id.index.layout import LAYOUT, create_indexes, create_tables
+from agent_run_id.index.update import Progress, Update
 from agent_run_id.layout import JOURNALS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
 
 
-__all__ = ["INDEX_VERSION", "Index"]
+__all__ = ["INDEX_VERSION", "Index", "Progress"]
 
-INDEX_VERSION: Final = 1
+INDEX_VERSION: Final = 2
 
-_SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS processes (
-    pk INTEGER PRIMARY KEY,
-    id TEXT NOT NULL UNIQUE,
-    state TEXT NOT NULL,
-    header TEXT NOT NULL
-);
-CREATE TABLE IF NOT EXISTS journals (
-    name TEXT PRIMARY KEY,
-    offset INTEGER NOT NULL,
-    unreadable INTEGER NOT NULL DEFAULT 0,
-    sealed INTEGER NOT NULL DEFAULT 0
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS parts (
-    process INTEGER NOT NULL REFERENCES processes,
-    journal TEXT NOT NULL,
-    first_seq INTEGER,
-    last_seq INTEGER,
-    PRIMARY KEY (process, journal)
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS parts_by_journal ON parts (journal);
-CREATE TABLE IF NOT EXISTS runs (
-    pk INTEGER PRIMARY KEY,
-    id BLOB NOT NULL UNIQUE,
-    parent INTEGER REFERENCES runs,
-    root INTEGER REFERENCES runs,
-    depth INTEGER NOT NULL DEFAULT 0,
-    name TEXT,
-    kind TEXT,
-    key TEXT,
-    status TEXT,
-    started_at INTEGER,
-    ended_at INTEGER,
-    last_event_at INTEGER,
-    elapsed INTEGER,
-    user_id TEXT,
-    session_id TEXT,
-    summary TEXT,
-    owner INTEGER REFERENCES processes,
-    seq INTEGER,
-    details TEXT NOT NULL DEFAULT '{}'
-);
-CREATE INDEX IF NOT EXISTS runs_by_parent ON runs (parent) WHERE parent IS NOT NULL;
-CREATE INDEX IF NOT EXISTS runs_by_root ON runs (root);
-CREATE INDEX IF NOT EXISTS runs_by_start ON runs (started_at);
-CREATE INDEX IF NOT EXISTS roots_by_start ON runs (started_at) WHERE parent IS NULL;
-CREATE INDEX IF NOT EXISTS open_runs ON runs (owner) WHERE status = 'running';
-CREATE TABLE IF NOT EXISTS events (
-    process INTEGER NOT NULL REFERENCES processes,
-    seq INTEGER NOT NULL,
-    run INTEGER NOT NULL REFERENCES runs,
-    type TEXT NOT NULL,
-    time INTEGER NOT NULL,
-    data TEXT NOT NULL,
-    PRIMARY KEY (process, seq)
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS events_by_run ON events (run);
-"""
-
-# Kept in the database: one that was laid out otherwise is made anew, even where nobody counted the version up.
-_LAYOUT: Final = zlib.crc32(_SCHEMA.encode()) & 0x7FFF_FFFF
 _BUSY_S: Final = 60.0
 _KEEP_HOUSE_S: Final = 60.0
 # What is wrong with a file that was damaged, or deleted under a reader: then tables are missing, or it cannot be read.
@@ -106,6 +47,13 @@ _DAMAGED: Final = (
     sqlite3.SQLITE_READONLY,
 )
 _TRIES: Final = 5
+_FOR_SHARING: Final = (
+    "journal_mode = WAL",
+    "synchronous = NORMAL",
+    "cache_size = -65536",
+    "wal_autocheckpoint = 8000",  # pages: every checkpoint waits for the disk
+)
+_FOR_BUILDING: Final = ("journal_mode = OFF", "synchronous = OFF", "locking_mode = EXCLUSIVE", "cache_size = -262144")
 
 T = TypeVar("T")
 
@@ -117,12 +65,15 @@ class Index:
 
     Args:
         directory: The directory the journals are in; it need not exist.
+        progress: Is told how far an update is that has much to read; None for nobody.
     """
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: str, progress: Callable[[Progress], None] | None = None) -> None:
         self.directory: Path = Path(directory)
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
+        self._progress = progress
+        self._update: Update | None = None
         self._keep_house_at = 0.0
         _indexes.add(self)
 
@@ -151,6 +102,14 @@ class Index:
             self._keep_house_at = time.monotonic() + _KEEP_HOUSE_S
             keep_house(str(self.directory), settings.retention())
 
+    def search(self, text: str) -> tuple[str, list[Any]]:
+        """The condition, for `read`, that `r.pk` is a run that holds all words of a text; brings texts up to date.
+
+        Raises:
+            StoreError: this SQLite cannot search texts.
+        """
+        return self._healed(lambda: self._updating().search(text))
+
     def read(self, sql: str, parameters: Iterable[Any] = ()) -> list[sqlite3.Row]:
         """The rows of one query."""
         return self._healed(lambda: self._connected().execute(sql, tuple(parameters)).fetchall())
@@ -170,7 +129,7 @@ class Index:
                     if not _is_damage(error):
                         raise
                     self._remove()
-            self._connection = _prepared(":memory:")
+            self._connection = _in_memory()
             self._apply_all()
             return act()
 
@@ -183,7 +142,7 @@ class Index:
         with self._lock:
             if self._connection is not None:
                 self._connection.close()
-            self._connection = None
+            self._connection = self._update = None
 
     def leave_to_parent(self) -> None:
         """In a forked child: leave the connection alone, and the lock, which a thread may hold that is not here.
@@ -192,7 +151,7 @@ class Index:
         """
         if self._connection is not None:
             _parents.append(self._connection)
-        self._connection = None
+        self._connection = self._update = None
         self._lock = threading.RLock()
 
     def _connected(self) -> sqlite3.Connection:
@@ -203,19 +162,40 @@ class Index:
     def _open(self) -> sqlite3.Connection:
         try:
             if not self.directory.is_dir():
-                return _prepared(":memory:")
+                return _in_memory()
             path = self.path
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with _file_lock(path):
                 try:
-                    return _prepared(str(path))
+                    return _opened(path)
                 except sqlite3.DatabaseError as error:
                     if not _is_damage(error):
                         raise
-                    _remove(path)
-                    return _prepared(str(path))
+                    self._build(path)
+                    return _opened(path)
+        except StoreError:
+            raise
         except OSError:
-            return _prepared(":memory:")
+            return _in_memory()
+
+    def _build(self, path: Path) -> None:
+        """Make the database anew, and put it in its place when it is whole.
+
+        Until then nobody reads it, so what keeps others safe can be left out, and a crash may do to it what it likes.
+        """
+        new = path.with_name(f"{path.name}.new")
+        _remove(new)
+        # SQLite gives its other files the mode of this one.
+        os.close(os.open(new, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        with contextlib.closing(_connection(new.absolute().as_uri())) as connection:
+            for pragma in _FOR_BUILDING:
+                connection.execute(f"PRAGMA {pragma}")
+            create_tables(connection)
+            Update(connection, self.directory / JOURNALS, self._progress).apply()
+            create_indexes(connection)
+            connection.execute("PRAGMA journal_mode = WAL")
+        _remove(path)
+        new.rename(path)
 
     def _remove(self) -> None:
         self.close()
@@ -224,15 +204,13 @@ class Index:
             _remove(path)
 
     def _apply_all(self) -> None:
+        self._updating().apply()
+
+    def _updating(self) -> Update:
         connection = self._connected()
-        # IMMEDIATE: a transaction that reads and then writes fails at once when another writes meanwhile.
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            Update(connection, self.directory / JOURNALS).apply()
-        except BaseException:
-            connection.rollback()
-            raise
-        connection.commit()
+        if self._update is None or self._update.connection is not connection:
+            self._update = Update(connection, self.directory / JOURNALS, self._progress)
+        return self._update
 
 
 def _is_ours(directory: Path) -> bool:
@@ -248,32 +226,39 @@ def _is_damage(error: sqlite3.DatabaseError) -> bool:
     return error.sqlite_errorcode & 0xFF in _DAMAGED
 
 
-def _prepared(path: str) -> sqlite3.Connection:
-    if path != ":memory:":
-        # SQLite gives its other files the mode of this one.
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
+def _connection(path: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False, uri=True)
+    connection.row_factory = sqlite3.Row
+    return connection
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    """The database at `path`, which must be there and laid out as it should be."""
+    connection = _connection(f"{path.absolute().as_uri()}?mode=rw")
     try:
-        connection.row_factory = sqlite3.Row
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
-        _lay_out(connection)
+        _check_layout(connection)
+        for pragma in _FOR_SHARING:
+            connection.execute(f"PRAGMA {pragma}")
     except BaseException:
         connection.close()
         raise
     return connection
 
 
-def _lay_out(connection: sqlite3.Connection) -> None:
-    connection.execute("BEGIN IMMEDIATE")
+def _check_layout(connection: sqlite3.Connection) -> None:
     layout = connection.execute("PRAGMA user_version").fetchone()[0]
-    if layout not in (0, _LAYOUT):
+    if layout != LAYOUT:
         error = sqlite3.DatabaseError("the index has the layout of another version")
         error.sqlite_errorcode = sqlite3.SQLITE_NOTADB
         raise error
-    for statement in (*_SCHEMA.split(";\n"), f"PRAGMA user_version = {_LAYOUT}"):
-        connection.execute(statement)
-    connection.commit()
+
+
+def _in_memory() -> sqlite3.Connection:
+    """An empty database of this reader's own."""
+    connection = _connection(":memory:")
+    create_tables(connection)
+    create_indexes(connection)
+    return connection
 
 
 def _remove(path: Path) -> None:

@@ -1,0 +1,164 @@
+"""Rows: what the events of a run come to, as a row of the index, for a whole batch of runs at once.
+
+Most runs of a batch were never seen before and are over within it, with nothing between their start and their end that
+changes them: such a row is put together without folding anything. Of all others the events are read back and folded
+anew, so that no order of arrival can give another content.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from pydantic_core import from_json, to_json
+
+from agent_run_id.errors import InvalidRunIdError
+from agent_run_id.events import RUN_ENDED, RUN_STARTED
+from agent_run_id.folding import FOLDED
+from agent_run_id.ids import RunId
+from agent_run_id.index.ids import id_bytes
+from agent_run_id.index.layout import LOST, RUNNING, STATUSES, status_code
+from agent_run_id.outcomes import ENDINGS
+from agent_run_id.reading import decode
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from agent_run_id.folding import FoldedRun, StoredEvent
+    from agent_run_id.index.lines import Line
+
+__all__ = ["COLUMNS", "Entry", "Named", "Place", "Row", "folded_row", "kept_in_row", "plain_row", "unwrapped"]
+
+COLUMNS: Final = (
+    "pk, id, parent, root, depth, status, name, kind, key, user_id, session_id, owner, seq, started_at, started,"
+    " end_seq, ended_at, ended, last_event_at, details"
+)
+Entry = tuple[int, "Line"]
+"""A process, by its row, and an event of it."""
+Place = tuple[int | None, int | None, int]
+"""Where a run is in the tree: the rows of its parent and of its root, and its depth."""
+Row = tuple[Any, ...]
+"""The values of `COLUMNS`."""
+
+_ENDINGS: Final = {status: STATUSES.index(status) for status in ENDINGS}
+_TEXTS: Final = ("name", "kind", "key", "user_id", "session_id")
+_TYPES: Final = frozenset({str, type(None)})
+_HUGE: Final = re.compile(r"[0-9][eE]\+?[0-9]{3}").search
+_LISTS: Final[tuple[str, ...]] = ("tags", "aliases", "links")
+
+
+@dataclass(slots=True)
+class Named:
+    """What runs are found by that is not in their rows: tags, aliases, keys of linked runs, each with a run's row."""
+
+    tags: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])
+    aliases: list[tuple[str, int]] = field(default_factory=list[tuple[str, int]])
+    links: list[tuple[bytes, int]] = field(default_factory=list[tuple[bytes, int]])
+
+    def add(self, run: int, details: Mapping[str, Any]) -> None:
+        """Note what a run says of itself."""
+        self.tags += ((tag, run) for tag in details.get("tags", ()))
+        self.aliases += ((alias, run) for alias in details.get("aliases", ()))
+        self.links += ((key, run) for link in details.get("links", ()) if (key := _linked(link)) is not None)
+
+
+def plain_row(pk: int, key: bytes, place: Place, entries: Sequence[Entry], dead: set[int], named: Named) -> Row | None:
+    """The row of a run that was never seen before; None where it takes more than a look at its events.
+
+    Args:
+        pk: Its row.
+        key: Its id.
+        place: Where it is in the tree.
+        entries: Its events in the order they were read.
+        dead: The processes that have died, by row.
+        named: Gets its tags, aliases and links.
+    """
+    process, start = entries[0]
+    data = start.data
+    texts = [data.get(column) for column in _TEXTS]
+    if start.type != RUN_STARTED or not _is_plain(entries) or not _TYPES.issuperset(map(type, texts)):
+        return None
+    lists = {name: data[name] for name in _LISTS if name in data}
+    if lists:
+        if not all(type(found) is list and all(type(item) is str for item in found) for found in lists.values()):
+            return None
+        named.add(pk, lists)
+    last = entries[-1][1]
+    status = LOST if process in dead else RUNNING
+    ends: tuple[int | None, int | None, str | None] = (None, None, None)
+    if last.type == RUN_ENDED:
+        status = _ENDINGS[last.data["status"]]
+        ends = (last.seq, last.time, last.raw)
+    return (pk, key, *place, status, *texts, process, start.seq, start.time, start.raw, *ends, last.time, None)
+
+
+def _is_plain(entries: Sequence[Entry]) -> bool:
+    """Whether nothing happens between a start and, maybe, an end that changes what these say, all in one process."""
+    process, before = entries[0]
+    last = entries[-1][1]
+    for other, line in entries[1:]:
+        if other != process or line.time < before.time or line.seq <= before.seq:
+            return False
+        if line.type in FOLDED and not (line is last and _is_end(line)):
+            return False
+        before = line
+    return True
+
+
+def _is_end(line: Line) -> bool:
+    status = line.data.get("status")
+    return line.type == RUN_ENDED and isinstance(status, str) and status in _ENDINGS
+
+
+def folded_row(
+    pk: int, key: bytes, place: Place, run: FoldedRun, *, owner: int | None, dead: bool, heard: int | None,
+    raws: Mapping[tuple[str, int], str],
+) -> Row:  # fmt: skip
+    """The row of any run, by what all its events come to.
+
+    Args:
+        pk: Its row.
+        key: Its id.
+        place: Where it is in the tree.
+        run: What its events come to.
+        owner: The row of the process that owns it.
+        dead: Whether that has died.
+        heard: When it was last heard of.
+        raws: The JSON of its events, by process and number.
+    """
+    status = status_code(run.status)
+    if status == RUNNING and dead:
+        status = LOST
+    start, end = kept_in_row(run)
+    details: str | None = None
+    if (start is not None) + (end is not None) != len(run.events):
+        whole = {**run.details, "summary": run.summary, "elapsed": run.elapsed}
+        details = to_json(whole, inf_nan_mode="strings").decode()
+    return (
+        pk, key, *place, status, run.name, run.kind, run.key, run.user_id, run.session_id,
+        owner, run.seq, run.started_at, None if start is None else raws[start.process, start.seq],
+        None if end is None else end.seq, run.ended_at, None if end is None else raws[end.process, end.seq],
+        heard, details,
+    )  # fmt: skip
+
+
+def kept_in_row(run: FoldedRun) -> tuple[StoredEvent | None, StoredEvent | None]:
+    """The start and the end that are kept in the row itself: those that count, of one process."""
+    start, end = run.start, run.end
+    return start, end if start is not None and end is not None and end.process == start.process else None
+
+
+def unwrapped(raw: str) -> dict[str, Any]:
+    """The fields of an event by what is kept of it."""
+    text = f"{{{raw}}}"
+    # The quick decoder reads a number too large for a float as infinite, which is no JSON.
+    return cast("dict[str, Any]", decode(text) if _HUGE(raw) else from_json(text))
+
+
+def _linked(link: str) -> bytes | None:
+    """The key of the run that a link names by id or token; None where it names something else."""
+    try:
+        return id_bytes((RunId.from_token(link) if "." in link else RunId(link)).value)
+    except InvalidRunIdError:
+        return None

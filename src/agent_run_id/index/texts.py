@@ -1,0 +1,183 @@
+"""Texts: which runs hold some words, in anything they were told or said.
+
+The words of a run are indexed when somebody first searches, and from then on what is new before each search: who never
+searches does not pay. Most runs are one document, under the number of their row. What a run says after it was indexed
+makes further documents, with negative numbers, so a search for several words puts the documents of such runs together.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from pydantic_core import from_json
+
+from agent_run_id.errors import StoreError
+from agent_run_id.events import RUN_ENDED, RUN_STARTED, RUN_USAGE
+from agent_run_id.index.layout import in_groups, insert, look_up
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable, Iterable, Sequence
+
+__all__ = ["Texts"]
+
+_AT_ONCE: Final = 10_000
+_OFTEN: Final = 50_000  # documents
+_LEFT_OUT: Final = frozenset(
+    {"v", "type", "run", "time", "seq", "kind", "links", "refused_parent", "status", "elapsed"}
+)
+_ALL: Final = (
+    "SELECT u.run, e.type, e.data FROM untexted u JOIN events e ON e.process = u.process AND e.seq = u.seq"
+    f" UNION ALL SELECT u.run, '{RUN_STARTED}', r.started FROM untexted u JOIN runs r ON r.pk = u.run"
+    " WHERE r.owner = u.process AND r.seq = u.seq"
+    f" UNION ALL SELECT u.run, '{RUN_ENDED}', r.ended FROM untexted u JOIN runs r ON r.pk = u.run"
+    " WHERE r.owner = u.process AND r.end_seq = u.seq AND r.ended IS NOT NULL"
+)
+
+
+class Texts:
+    """The words of the runs of the index.
+
+    Args:
+        connection: To the database.
+        pause: Is called between two groups of runs, and may let others write.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, pause: Callable[[], None]) -> None:
+        self._db = connection
+        self._pause = pause
+
+    def catch_up(self) -> None:
+        """Index what was not indexed before, in a transaction that is open.
+
+        Raises:
+            StoreError: this SQLite cannot search texts.
+        """
+        if not self._db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'texts'").fetchone():
+            raise StoreError(
+                "runs cannot be found by text here: the SQLite of this Python was built without FTS5;"
+                " a Python from python.org or of most systems has it"
+            )
+        self._renew()
+        self._add_new()
+        self._add_late()
+
+    def matching(self, text: str) -> tuple[str, list[Any]]:
+        """The condition that `r.pk` is a run that holds all words of `text`, and its parameters."""
+        words = [_quoted(word) for word in text.split() if any(map(str.isalnum, word))]
+        if not words:
+            return "0", []
+        query = " AND ".join(words)
+        late = sorted(self._together(words))
+        marks = ",".join("?" * len(late))
+        sound = "NOT EXISTS (SELECT 1 FROM documents WHERE whole AND run = {run})"
+        if self._is_frequent(query):
+            # One by one, beginning with the runs that are wanted first: collecting all that match would take longer.
+            main = "EXISTS (SELECT 1 FROM texts WHERE texts MATCH ? AND rowid = r.pk)"
+            condition = f"({main} AND {sound.format(run='r.pk')}"
+        else:
+            main = "SELECT rowid FROM texts WHERE texts MATCH ? AND rowid > 0"
+            condition = f"(r.pk IN ({main}) AND {sound.format(run='r.pk')}"
+        return f"({condition}) OR r.pk IN ({marks}))", [query, *late]
+
+    # Indexing ---------------------------------------------------------------------------------------------------------
+
+    def _renew(self) -> None:
+        """Index anew the runs that lost a part of what they said: in a document instead of all they had."""
+        for group in in_groups([run for (run,) in look_up(self._db, "run", "FROM retexted")]):
+            marks = ",".join("?" * len(group))
+            self._db.execute(f"DELETE FROM documents WHERE run IN ({marks})", group)
+            rows = look_up(self._db, "run, type, data", f"FROM recorded WHERE run IN ({marks})", group)
+            self._document(rows, whole=True)
+            self._db.execute(f"DELETE FROM untexted WHERE run IN ({marks})", group)
+        self._db.execute("DELETE FROM retexted")
+
+    def _add_new(self) -> None:
+        while True:
+            texted, last = self._db.execute("SELECT texted, next - 1 FROM numbers").fetchone()
+            if texted >= last:
+                return
+            until = min(texted + _AT_ONCE, last)
+            span = [texted, until]
+            rows = look_up(
+                self._db, "pk, started, ended", "FROM runs WHERE pk > ? AND pk <= ? AND started IS NOT NULL", span
+            )
+            texts: dict[int, list[str]] = {pk: [] for pk, *_ in rows}
+            raws = [f"[{pk},{{{started}}},{{{ended or ''}}}]" for pk, started, ended in rows]
+            for pk, started, ended in from_json(f"[{','.join(raws)}]"):
+                _collect(started, texts[pk])
+                _collect(ended, texts[pk])
+            others = "FROM events WHERE run > ? AND run <= ?"
+            _collect_events(look_up(self._db, "run, type, data", others, span), texts)
+            insert(self._db, "INSERT INTO texts (rowid, text)", [(pk, " ".join(found)) for pk, found in texts.items()])
+            self._db.execute("UPDATE numbers SET texted = ?", [until])
+            self._pause()
+
+    def _add_late(self) -> None:
+        self._document(look_up(self._db, "run, type, data", f"FROM ({_ALL})"), whole=False)
+        self._db.execute("DELETE FROM untexted")
+
+    def _document(self, rows: Iterable[Sequence[Any]], *, whole: bool) -> None:
+        texts: dict[int, list[str]] = {}
+        _collect_events(rows, texts)
+        if not texts:
+            return
+        first = self._db.execute("SELECT documents FROM numbers").fetchone()[0]
+        numbered = [(number - 2**62, run, found) for number, (run, found) in enumerate(texts.items(), first)]
+        insert(self._db, "INSERT INTO documents (pk, run, whole)", [(pk, run, whole) for pk, run, _ in numbered])
+        insert(self._db, "INSERT INTO texts (rowid, text)", [(pk, " ".join(found)) for pk, _, found in numbered])
+        self._db.execute("UPDATE numbers SET documents = documents + ?", [len(numbered)])
+
+    # Searching --------------------------------------------------------------------------------------------------------
+
+    def _is_frequent(self, query: str) -> bool:
+        some = f"SELECT 1 FROM texts WHERE texts MATCH ? LIMIT {_OFTEN}"
+        return bool(self._db.execute(f"SELECT count(*) FROM ({some})", [query]).fetchone()[0] == _OFTEN)
+
+    def _together(self, words: Sequence[str]) -> set[int]:
+        """The runs with several documents, or another than at first, that hold all words in all of them together."""
+        late = "FROM texts JOIN documents d ON d.pk = texts.rowid WHERE texts MATCH ? AND texts.rowid < 0"
+        holding: list[set[int]] = [{run for (run,) in look_up(self._db, "d.run", late, [word])} for word in words]
+        found: set[int] = set()
+        for run in set[int]().union(*holding):
+            missing = [word for word, runs in zip(words, holding, strict=True) if run not in runs]
+            if not missing or self._holds(run, missing):
+                found.add(run)
+        return found
+
+    def _holds(self, run: int, words: Sequence[str]) -> bool:
+        """Whether the first document of a run, which must be good still, holds all words."""
+        sql = (
+            "SELECT 1 FROM texts WHERE texts MATCH ? AND rowid = ?"
+            " AND NOT EXISTS (SELECT 1 FROM documents WHERE whole AND run = ?)"
+        )
+        return self._db.execute(sql, [" AND ".join(words), run, run]).fetchone() is not None
+
+
+def _quoted(word: str) -> str:
+    """A word as the search takes it literally; one that ends with a star also finds what begins with it."""
+    text = word.rstrip("*")
+    quoted = '"{}"'.format(text.replace('"', '""').replace("\0", " "))
+    return f"{quoted} *" if word.endswith("*") else quoted
+
+
+def _collect_events(rows: Iterable[Sequence[Any]], texts: dict[int, list[str]]) -> None:
+    """Add the texts in events, each with its run and its type, to those of their runs."""
+    raws = [f"[{run},{{{raw}}}]" for run, kind, raw in rows if kind != RUN_USAGE]
+    for run, fields in from_json(f"[{','.join(raws)}]"):
+        _collect(fields, texts.setdefault(run, []))
+
+
+def _collect(fields: dict[str, Any], texts: list[str]) -> None:
+    """Add the texts and numbers in the fields of an event to `texts`, not the names of the fields."""
+    pending: list[Any] = [value for name, value in fields.items() if name not in _LEFT_OUT]
+    while pending:
+        value = pending.pop()
+        if type(value) is str:
+            texts.append(value)
+        elif isinstance(value, dict):
+            pending.extend(cast("dict[str, Any]", value).values())
+        elif isinstance(value, list):
+            pending.extend(cast("Iterable[Any]", value))
+        elif value is not None and not isinstance(value, bool):
+            texts.append(str(value))
