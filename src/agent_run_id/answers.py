@@ -31,7 +31,7 @@ class Counts(_Answer):
 
 
 class RootRecord(_Answer):
-    """A run above which nothing was recorded, with how many there are in its tree.
+    """A run whose parent was not recorded, with how many there are in its tree.
 
     Attributes:
         record: The run.

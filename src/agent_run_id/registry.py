@@ -107,6 +107,8 @@ class RunRegistry:
     def ancestors(self, ref: RunId | str) -> list[RunRecord]:
         """The runs above one: its parent first, the root last; as many as are known.
 
+        Where it is not known what is between one of them and the root, the root comes next.
+
         Raises:
             RunNotFound: as in `get`.
         """
@@ -126,7 +128,7 @@ class RunRegistry:
 
     def _tree(self, row: sqlite3.Row) -> Tree:
         records = self._records()
-        if row["parent"] is None:
+        if row["root"] is None:
             roots = trees_of(self._index, [row["pk"]])
             inside = "r.root IN (SELECT value FROM json_each(?))"
             below = self._index.read(f"{RUN} WHERE {inside}", [json.dumps(list(roots))])
@@ -194,7 +196,7 @@ class RunRegistry:
             since: They started then or later; a timedelta is so long ago.
             until: They started before.
             under: A run they are below, at any depth.
-            root_only: Whether to leave out runs that are under another one that was recorded.
+            root_only: Whether to leave out runs whose parent was recorded.
             limit: How many at the most; None for all.
             order: Whether to begin with the latest or with the earliest.
 
@@ -229,7 +231,7 @@ class RunRegistry:
         until: datetime | timedelta | None = None,
         limit: int | None = 50,
     ) -> list[RootRecord]:
-        """The runs above which nothing was recorded, the latest first, each with how many runs its tree holds.
+        """The runs whose parent was not recorded, the latest first, each with how many runs its tree holds.
 
         Args:
             since: Only those that started then or later; a timedelta is so long ago.
@@ -245,11 +247,11 @@ class RunRegistry:
         query.roots_only()
         rows = self._index.read(*query.sql())
         records = self._records()
-        counted = counts_of_trees(self._index, [row["pk"] for row in rows if row["parent"] is None])
+        counted = counts_of_trees(self._index, [row["pk"] for row in rows if row["root"] is None])
         return [
             RootRecord(
                 record=records.placed(row),
-                counts=counted[row["pk"]] if row["parent"] is None else counts_below(self._index, row["pk"]),
+                counts=counted[row["pk"]] if row["root"] is None else counts_below(self._index, row["pk"]),
             )
             for row in rows
         ]
@@ -262,7 +264,7 @@ class RunRegistry:
         """
         self._index.update()
         row = self._find_one(ref)
-        if row["parent"] is None:
+        if row["root"] is None:
             return counts_of_trees(self._index, [row["pk"]])[row["pk"]]
         return counts_below(self._index, row["pk"])
 
