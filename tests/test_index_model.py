@@ -88,12 +88,16 @@ def test_an_index_holds_what_the_journals_say_in_any_order_copied_or_lost(world:
 @settings(max_examples=60)
 @given(worlds(consistent=True), st.data())
 def test_an_index_that_is_kept_holds_what_one_holds_that_is_made_anew(world: World, data: st.DataObject) -> None:
-    """Journals come one after another, in any order, and go again; somebody looks now and then."""
+    """Journals come one after another, in any order, and go again; somebody looks now and then.
+
+    But the file whose lock a living process holds is there before its others.
+    """
     with tempfile.TemporaryDirectory() as temporary, contextlib.ExitStack() as locks:
         directory = Path(temporary)
         there: dict[Path, Part] = {}
         with RunRegistry(directory) as registry:
-            for place, part in enumerate(data.draw(st.permutations(world.parts))):
+            parts = data.draw(st.permutations(world.parts))
+            for place, part in enumerate(sorted(parts, key=lambda part: not (part.alive and part.segment == 1))):
                 there[write(directory, part, f"{place:02}", locks)] = part
                 if data.draw(st.booleans()):
                     agrees(registry, Model(there.values()))
@@ -158,3 +162,15 @@ def test_a_run_whose_start_is_missing_is_known_by_those_below_it(tmp_path: Path)
             (above.value, True),
         ]
         assert [found.data["name"] for found in registry.events(middle)] == ["heard"]
+
+
+def test_a_run_that_never_started_is_in_the_tree_of_the_root_of_its_root(tmp_path: Path) -> None:
+    """It knows the one above it by a bare id, which says nothing of what is above that, and nobody beside it started."""
+    root, middle, run = (RunId(f"{digit * 8}-0000-4000-8000-000000000000") for digit in "123")
+    started = RunId.from_token(f"{middle}.{root}.{root}.1")
+    silent = RunId.from_token(f"{run}.{middle}.{middle}.1")
+    lines = [event(1, "run.started", root), event(2, "run.started", started), event(3, "run.step", silent)]
+    write_journal(tmp_path, lines)
+    with RunRegistry(tmp_path) as registry:
+        assert [node.record.id for node in registry.tree(root)] == [root.value, middle.value, run.value]
+        assert registry.counts(root).runs == 2

@@ -129,7 +129,7 @@ class RunRegistry:
     def _tree(self, row: sqlite3.Row) -> Tree:
         records = self._records()
         if row["root"] is None:
-            roots = trees_of(self._index, [row["pk"]])
+            roots = trees_of(self._index, [row["pk"]], silent=True)
             inside = "r.root IN (SELECT value FROM json_each(?))"
             below = self._index.read(f"{RUN} WHERE {inside}", [json.dumps(list(roots))])
         else:
@@ -203,7 +203,7 @@ class RunRegistry:
         Raises:
             RunNotFound: no run answers to `under`, or more than one.
             StoreError: (an `OSError`) the SQLite of this Python cannot search texts.
-            ValueError: there is no such status, or a time has no time zone.
+            ValueError: there is no such status or order, a time has no time zone, or the limit is below 0.
         """
         self._index.update()
         query = Query(order=order, limit=limit)
@@ -239,7 +239,7 @@ class RunRegistry:
             limit: How many at the most; None for all.
 
         Raises:
-            ValueError: a time has no time zone.
+            ValueError: a time has no time zone, or the limit is below 0.
         """
         self._index.update()
         query = Query(limit=limit)
