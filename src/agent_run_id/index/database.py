@@ -112,7 +112,8 @@ class Index:
 
     def read(self, sql: str, parameters: Iterable[Any] = ()) -> list[sqlite3.Row]:
         """The rows of one query."""
-        return self._healed(lambda: self._connected().execute(sql, tuple(parameters)).fetchall())
+        given = tuple(map(_storable, parameters))
+        return self._healed(lambda: self._connected().execute(sql, given).fetchall())
 
     def _healed(self, act: Callable[[], T]) -> T:
         """Do `act`; when the database turns out to be damaged or gone, make it anew and do it again.
@@ -224,6 +225,16 @@ def _is_ours(directory: Path) -> bool:
 def _is_damage(error: sqlite3.DatabaseError) -> bool:
     """Whether a file that is made anew would be free of it; that it is locked, for one, would not."""
     return error.sqlite_errorcode & 0xFF in _DAMAGED
+
+
+def _storable(value: Any) -> Any:
+    """A parameter of a query; in place of half a character, with which no text can be stored, what equals no text."""
+    if isinstance(value, str) and not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            return value.encode(errors="surrogatepass")
+    return value
 
 
 def _connection(path: str) -> sqlite3.Connection:
