@@ -134,8 +134,8 @@ def test_a_time_as_far_away_as_there_are_times_is_a_time(moment: Any, registry: 
     [
         ({"status": "sucess"}, "there is no status 'sucess'; one of running, succeeded"),
         ({"status": ["failed", "lots"]}, "there is no status 'lots'"),
-        ({"since": datetime(2026, 1, 1)}, "give it a time zone"),  # noqa: DTZ001
-        ({"until": datetime(2026, 1, 1)}, "give it a time zone"),  # noqa: DTZ001
+        ({"since": datetime(2026, 1, 1)}, "give it a time zone"),
+        ({"until": datetime(2026, 1, 1)}, "give it a time zone"),
         ({"order": "latest"}, "there is no order 'latest'; one of newest, oldest"),
         ({"limit": -1}, "None finds all"),
     ],
@@ -151,4 +151,4 @@ def test_a_condition_that_cannot_be_met_by_anything_says_what_to_type(
 def test_a_limit_may_be_larger_than_anything_can_be_counted(registry: RunRegistry) -> None:
     start_run("now")
     assert len(registry.find(limit=2**70)) == len(registry.roots(limit=2**70)) == 1
-    assert registry.find(limit=0) == registry.roots(limit=0) == []
+    assert len(registry.find(limit=0)) == len(registry.roots(limit=0)) == 0

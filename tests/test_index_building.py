@@ -12,7 +12,6 @@ import pytest
 
 from agent_run_id import Progress, RunId, RunRegistry
 from agent_run_id.index import INDEX_VERSION, database
-from agent_run_id.index import update as update_room
 from tests.journal_programs.indexes import NAME, SEEN, index_of, some_runs, started
 from tests.journal_programs.journals import encode, event, held, write_journal
 from tests.journal_programs.programs import Program, run_program
@@ -170,7 +169,9 @@ def test_where_there_is_no_room_for_what_is_new_the_answer_has_it(
         [[pages]] = registry._index.read("PRAGMA page_count")
     monkeypatch.setattr(database, "_FOR_SHARING", (*database._FOR_SHARING, f"max_page_count = {pages}"))
     write_journal(tmp_path, [started(name="new")] * (act == "read"), name="two", process="b" * 32)
-    many = [event(seq, "run.step", SEEN, name=f"step{seq}", text=" ".join(map(str, range(seq)))) for seq in range(2, 900)]
+    many = [
+        event(seq, "run.step", SEEN, name=f"step{seq}", text=" ".join(map(str, range(seq)))) for seq in range(2, 900)
+    ]
     write_journal(tmp_path, [started(name="new"), *many], name="two", process="b" * 32)
     asked: dict[str, Any] = {"text": "step899"} if act == "search" else {"name": "new"}
     with RunRegistry(tmp_path) as registry:
@@ -196,7 +197,7 @@ with RunRegistry(sys.argv[1]) as registry:
 """
 CAN_MOUNT = (
     shutil.which("unshare") is not None
-    and subprocess.run(["unshare", "-Urm", "true"], check=False, capture_output=True).returncode == 0  # noqa: S607
+    and subprocess.run(["unshare", "-Urm", "true"], check=False, capture_output=True).returncode == 0
 )
 
 
@@ -210,8 +211,8 @@ def test_a_disk_that_is_full_keeps_nobody_from_reading(spare: int, tmp_path: Pat
     (tmp_path / "small").mkdir()
     size = -(-journal.stat().st_size // 4096) * 4 + 8 + spare
     where = [str(tmp_path / "small"), str(tmp_path / "original" / "journal"), str(size), sys.executable]
-    run = subprocess.run(  # noqa: S603
-        ["unshare", "-Urm", "sh", "-c", SMALL_DISK, "sh", *where],  # noqa: S607
+    run = subprocess.run(
+        ["unshare", "-Urm", "sh", "-c", SMALL_DISK, "sh", *where],
         check=False, capture_output=True, text=True,
     )  # fmt: skip
     assert run.stderr == ""

@@ -165,7 +165,7 @@ def test_a_run_whose_start_is_missing_is_known_by_those_below_it(tmp_path: Path)
 
 
 def test_a_run_that_never_started_is_in_the_tree_of_the_root_of_its_root(tmp_path: Path) -> None:
-    """It knows the one above it by a bare id, which says nothing of what is above that, and nobody beside it started."""
+    """It knows the one above it by a bare id, which says nothing of what is above that, and nobody beside it starts."""
     root, middle, run = (RunId(f"{digit * 8}-0000-4000-8000-000000000000") for digit in "123")
     started = RunId.from_token(f"{middle}.{root}.{root}.1")
     silent = RunId.from_token(f"{run}.{middle}.{middle}.1")

@@ -60,12 +60,12 @@ def holding(journals: Iterable[Journal], words: list[str]) -> set[str]:
     """The runs whose start is there, and in whose texts all words are."""
     said: dict[str, list[str]] = {}
     started: set[str] = set()
-    for event in [event for journal in journals for event in journal.events]:
-        if event["type"] == "run.started":
-            started.add(event["run"])
-        if event["type"] != "run.usage":
-            texts = [text for name, value in event.items() if name not in LEFT_OUT for text in texts_in(value)]
-            said.setdefault(event["run"], []).extend(texts)
+    for line in [line for journal in journals for line in journal.events]:
+        if line["type"] == "run.started":
+            started.add(line["run"])
+        if line["type"] != "run.usage":
+            texts = [text for name, value in line.items() if name not in LEFT_OUT for text in texts_in(value)]
+            said.setdefault(line["run"], []).extend(texts)
 
     def holds(texts: list[str], word: str) -> bool:
         pattern = r"[^a-z0-9]+".join(map(re.escape, re.findall(r"[a-z0-9]+", word.lower())))
@@ -78,7 +78,7 @@ def holding(journals: Iterable[Journal], words: list[str]) -> set[str]:
 @settings(max_examples=80)
 @given(st.data(), st.sampled_from([1, 2, 50_000]))
 def test_a_run_is_found_if_and_only_if_its_texts_hold_every_word(data: st.DataObject, often: int) -> None:
-    """Also what it says after it was found, and no more what was in journals that are gone; and when the index is new."""
+    """Also what it says after it was found; no more what was in journals that are gone; and when the index is new."""
     fields = {kind: st.tuples(st.just(kind), says) for kind, says in SAYS.items()}
     lines = st.lists(st.tuples(st.sampled_from(RUNS), st.one_of(*fields.values())), min_size=1, max_size=6)
     with tempfile.TemporaryDirectory() as temporary, pytest.MonkeyPatch.context() as patch:
@@ -152,8 +152,8 @@ def test_what_holds_no_word_finds_nothing(query: str, registry: RunRegistry) -> 
 
 def test_everything_that_a_person_may_remember_of_a_run_is_a_text_of_it(registry: RunRegistry) -> None:
     with start_run(
-        "name1", input={"not2": ["input2", {"x": 4711}]}, summary="summary3", key="key4", tags=["tag5"], user_id="user6",
-        session_id="session7", attributes={"not2": "attribute8"}, aliases=["alias9"],
+        "name1", input={"not2": ["input2", {"x": 4711}]}, summary="summary3", key="key4", tags=["tag5"],
+        user_id="user6", session_id="session7", attributes={"not2": "attribute8"}, aliases=["alias9"],
     ) as run:  # fmt: skip
         run.step("step10", data11="data11")
         run.decide("question12", options=["option13"], chosen="option14", why="why15").outcome("outcome16")

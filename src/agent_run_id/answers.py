@@ -46,7 +46,7 @@ class UsageReport(_Answer):
     """What a run used, and what it and all runs below it used; the same call counts once.
 
     Attributes:
-        own: What it reported itself.
+        own: What it reported itself, but for totals that include what is reported below it.
         subtree: With all that is below it.
         by_model: The subtree, by model.
     """
@@ -73,7 +73,7 @@ class Stats(_Answer):
 
     Attributes:
         runs: All that have started.
-        roots: Those that are under no other run.
+        roots: Those whose parent was not recorded.
         by_status: Of each status that any has.
         by_kind: Of each kind that any has.
         events: All that was recorded of runs.

@@ -361,14 +361,18 @@ class RunRegistry:
             return last[0]
         text = str(ref)
         prefix = _prefix_of(text)
+        named = self._named(prefix) if prefix else []
+        if prefix is not None and len(prefix) == 32 and named:
+            return named[0]  # a whole id is no other run's name, whoever gave it one
         found = self._index.read(f"{RUN} WHERE r.pk IN (SELECT run FROM aliases WHERE alias = ?) LIMIT 100", [text])
-        if prefix:
-            bounds = [bytes.fromhex(prefix.ljust(32, filler)) for filler in "0f"]
-            named = self._index.read(f"{RUN} WHERE r.id BETWEEN ? AND ? ORDER BY r.id LIMIT 100", bounds)
-            found += [row for row in named if row["pk"] not in {other["pk"] for other in found}]
+        found += [row for row in named if row["pk"] not in {other["pk"] for other in found}]
         if len(found) != 1:
             raise RunNotFound(text, tuple(id_text(row["id"]) for row in found))
         return found[0]
+
+    def _named(self, prefix: str) -> list[sqlite3.Row]:
+        bounds = [bytes.fromhex(prefix.ljust(32, filler)) for filler in "0f"]
+        return self._index.read(f"{RUN} WHERE r.id BETWEEN ? AND ? ORDER BY r.id LIMIT 100", bounds)
 
     def _records_of(self, sql: str, parameters: Sequence[Any]) -> list[RunRecord]:
         records = self._records()

@@ -111,7 +111,10 @@ def stats(index: Index) -> Stats:
     )
     [files] = index.read("SELECT count(*) AS n, total(offset) AS size, total(unreadable) AS unreadable FROM journals")
     [sizes] = index.read("SELECT page_count * page_size AS size FROM pragma_page_count, pragma_page_size")
-    [roots] = index.read("SELECT count(*) AS n FROM runs WHERE parent IS NULL AND started_at IS NOT NULL")
+    [roots] = index.read(
+        "SELECT (SELECT count(*) FROM runs WHERE parent IS NULL AND started_at IS NOT NULL) + (SELECT count(*)"
+        " FROM runs WHERE parent IN (SELECT pk FROM runs WHERE started_at IS NULL) AND started_at IS NOT NULL) AS n"
+    )
     [events] = index.read("SELECT total(last_seq - first_seq + 1) AS n FROM applied")
     statuses = index.read("SELECT status, sum(runs) AS n FROM trees GROUP BY status HAVING n > 0")
     by_status: dict[Any, int] = {STATUSES[row["status"]]: row["n"] for row in statuses}

@@ -151,9 +151,7 @@ def _events(part: Part) -> Iterable[Said]:
     for line in part.lines:
         event: dict[str, Any] = json.loads(line)
         data = {name: value for name, value in event.items() if name not in ENVELOPE}
-        yield Said(
-            part.process, event["seq"], event["time"], event["type"], RunId.from_token(event["run"]), data
-        )
+        yield Said(part.process, event["seq"], event["time"], event["type"], RunId.from_token(event["run"]), data)
 
 
 def _in_order(events: Iterable[Said]) -> list[Said]:

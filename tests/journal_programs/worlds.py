@@ -28,7 +28,7 @@ class World:
     parts: tuple[Part, ...]
 
 
-ALIASES = ["T-1", "ünï \"code\"", "0", "@last week"]
+ALIASES = ["T-1", 'ünï "code"', "0", "@last week"]
 """Names that runs have elsewhere; one of them could also be the beginning of an id."""
 STARTS = {
     "user_id": st.sampled_from(["ann", "bob"]),
@@ -102,7 +102,11 @@ def worlds(draw: st.DrawFn, *, consistent: bool = False) -> World:
     parts: list[Part] = []
     for number, process in enumerate(processes):
         events: list[tuple[str, RunId, dict[str, Any]]] = [
-            ("run.started", run, {"name": f"run {place}", **draw(st.fixed_dictionaries({}, optional=STARTS)), **draw(linked)})
+            (
+                "run.started",
+                run,
+                {"name": f"run {place}", **draw(st.fixed_dictionaries({}, optional=STARTS)), **draw(linked)},
+            )
             for place, run in enumerate(runs)
             if starters[place] == number
         ]
