@@ -22,7 +22,7 @@ class Counts(_Answer):
     """How many runs there are in a tree.
 
     Attributes:
-        runs: All that have started, the top among them.
+        runs: All of which a start or an end was seen, the top among them.
         by_status: Of each status that any has.
     """
 
@@ -72,7 +72,7 @@ class Stats(_Answer):
     """What a directory holds.
 
     Attributes:
-        runs: All that have started.
+        runs: All of which a start or an end was seen.
         roots: Those whose parent was not recorded.
         by_status: Of each status that any has.
         by_kind: Of each kind that any has.
