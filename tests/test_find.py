@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import tempfile
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -12,11 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent_run_id import RunId, RunNotFound, RunRegistry, start_run
+from agent_run_id import RunId, RunNotFound, RunRegistry, start_run, surveys
+from agent_run_id.index import texts
 from tests.journal_programs.journals import T0, crafted, started
 from tests.journal_programs.model import EPOCH, Model
 from tests.journal_programs.worlds import World, worlds
 from tests.test_index_model import write
+from tests.test_search import LEFT_OUT, texts_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,6 +37,7 @@ CONDITIONS: dict[str, st.SearchStrategy[Any]] = {
     "since": MOMENTS,
     "until": MOMENTS,
     "root_only": st.booleans(),
+    "text": st.sampled_from(["ann", "s1 k1", "t2 again", "valueerror"]),
 }
 MEETS: dict[str, Callable[[Model, dict[str, Any], Any], bool]] = {
     "status": lambda _, run, value: run["status"] in ([value] if isinstance(value, str) else value),
@@ -42,7 +46,14 @@ MEETS: dict[str, Callable[[Model, dict[str, Any], Any], bool]] = {
     "until": lambda _, run, value: bool(run["started_at"] < value),
     "under": lambda model, run, value: run["id"] != value and run["id"] in model.below(value),
     "root_only": lambda model, run, value: not value or run["id"] in model.roots(),
+    "text": lambda model, run, value: set(value.split()) <= words(model, run["id"]),
 }
+
+
+def words(model: Model, run: str) -> set[str]:
+    told = [event.data for event in model.said[run] if event.type != "run.usage"]
+    texts = [text for data in told for name, value in data.items() if name not in LEFT_OUT for text in texts_in(value)]
+    return {word for text in texts for word in re.findall(r"\w+", text.lower())}
 
 
 def expected(model: Model, given: dict[str, Any]) -> list[str]:
@@ -62,10 +73,13 @@ def registry_of(world: World) -> Any:
 
 
 @settings(max_examples=40)
-@given(worlds(), st.data())
-def test_what_is_found_is_what_meets_all_conditions(world: World, data: st.DataObject) -> None:
+@given(worlds(), st.sampled_from([0, 20_000]), st.data())
+def test_what_is_found_is_what_meets_all_conditions(world: World, many: int, data: st.DataObject) -> None:
+    """However it is looked for: those of a frequent user, and those with frequent words, are found one by one."""
     model = Model(world.parts)
-    with registry_of(world) as registry:
+    with registry_of(world) as registry, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(surveys, "_MANY", many)
+        patch.setattr(texts, "_OFTEN", many or 1)
         optional = CONDITIONS | {"under": st.sampled_from(model.runs or [""])} if model.runs else CONDITIONS
         for _ in range(10):
             given = data.draw(st.fixed_dictionaries({}, optional=optional))

@@ -40,7 +40,7 @@ SAYS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
     "run.usage": st.fixed_dictionaries({"model": st.sampled_from(TEXTS)}),
     "run.of_the_future": st.fixed_dictionaries({"anything": st.sampled_from(TEXTS)}),
 }
-LEFT_OUT = {"v", "type", "run", "time", "seq", "status", "kind"}
+LEFT_OUT = {"v", "type", "run", "time", "seq", "status", "kind", "links", "elapsed"}
 
 
 class Journal(NamedTuple):
