@@ -36,11 +36,13 @@ from agent_run_id.starting import ROOT, start_run
 from agent_run_id.tracing import traced
 
 if TYPE_CHECKING:
+    from agent_run_id.answers import Counts, Links, RootRecord, Stats, UsageReport
     from agent_run_id.carriers.envelope import Envelope
     from agent_run_id.diffing import Diff, diff
     from agent_run_id.event_format import event_schema
     from agent_run_id.executors import BoundProcessPoolExecutor, BoundThreadPoolExecutor, wrap_executor
     from agent_run_id.following import Watch
+    from agent_run_id.index import Progress
     from agent_run_id.logs import RunIdFilter, setup_logging
     from agent_run_id.multiprocess import BoundProcess
     from agent_run_id.registry import RunRegistry
@@ -61,6 +63,7 @@ __all__ = [
     "BoundTimer",
     "Carried",
     "ConfigurationError",
+    "Counts",
     "Decision",
     "Diff",
     "Envelope",
@@ -68,7 +71,10 @@ __all__ = [
     "InvalidCursorError",
     "InvalidRunIdError",
     "InvalidTokenError",
+    "Links",
     "NoRun",
+    "Progress",
+    "RootRecord",
     "Run",
     "RunContext",
     "RunDepthError",
@@ -79,8 +85,10 @@ __all__ = [
     "RunRegistry",
     "RunScopeWarning",
     "SigningKeys",
+    "Stats",
     "StoreError",
     "Tree",
+    "UsageReport",
     "Watch",
     "accounts",
     "bind",
@@ -109,13 +117,19 @@ _LATER: Final = {
     "BoundThread": "agent_run_id.threads",
     "BoundThreadPoolExecutor": "agent_run_id.executors",
     "BoundTimer": "agent_run_id.threads",
+    "Counts": "agent_run_id.answers",
     "Diff": "agent_run_id.diffing",
     "Envelope": "agent_run_id.carriers.envelope",
+    "Links": "agent_run_id.answers",
+    "Progress": "agent_run_id.index",
+    "RootRecord": "agent_run_id.answers",
     "RunIdFilter": "agent_run_id.logs",
     "RunRecord": "agent_run_id.schema",
     "RunRegistry": "agent_run_id.registry",
+    "Stats": "agent_run_id.answers",
     "Tree": "agent_run_id.tree",
     "Watch": "agent_run_id.following",
+    "UsageReport": "agent_run_id.answers",
     "diff": "agent_run_id.diffing",
     "event_schema": "agent_run_id.event_format",
     "run_each": "agent_run_id.tasks",

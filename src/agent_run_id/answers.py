@@ -22,7 +22,7 @@ class Counts(_Answer):
     """How many runs there are in a tree.
 
     Attributes:
-        runs: All that have started, the top among them.
+        runs: All of which a start or an end was seen, the top among them.
         by_status: Of each status that any has.
     """
 
@@ -31,7 +31,7 @@ class Counts(_Answer):
 
 
 class RootRecord(_Answer):
-    """A run above which nothing was recorded, with how many there are in its tree.
+    """A run whose parent was not recorded, with how many there are in its tree.
 
     Attributes:
         record: The run.
@@ -46,7 +46,7 @@ class UsageReport(_Answer):
     """What a run used, and what it and all runs below it used; the same call counts once.
 
     Attributes:
-        own: What it reported itself.
+        own: What it reported itself, but for totals that include what is reported below it.
         subtree: With all that is below it.
         by_model: The subtree, by model.
     """
@@ -72,8 +72,8 @@ class Stats(_Answer):
     """What a directory holds.
 
     Attributes:
-        runs: All that have started.
-        roots: Those that are under no other run.
+        runs: All of which a start or an end was seen.
+        roots: Those whose parent was not recorded.
         by_status: Of each status that any has.
         by_kind: Of each kind that any has.
         events: All that was recorded of runs.

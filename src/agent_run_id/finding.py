@@ -22,6 +22,9 @@ BELOW: Final = (
 )
 """A run and all below it, also by roots that are only roots as far as their bare ids say."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MOST: Final = 2**63 - 1  # what SQLite can count to
+_ORDERS: Final = {"newest": "DESC", "oldest": "ASC"}
+_MICROSECOND: Final = timedelta(microseconds=1)
 _ROOTS: Final = ("r.parent IS NULL", "r.parent IN (SELECT pk FROM runs WHERE started_at IS NULL)")
 
 
@@ -31,11 +34,18 @@ class Query:
     Args:
         order: Whether to begin with the latest or with the earliest.
         limit: How many at the most; None for all.
+
+    Raises:
+        ValueError: there is no such order, or the limit is below 0.
     """
 
     def __init__(self, *, order: Literal["newest", "oldest"] = "newest", limit: int | None = None) -> None:
-        self._order = "DESC" if order == "newest" else "ASC"
-        self._limit = -1 if limit is None else limit
+        if order not in _ORDERS:
+            raise ValueError(f"there is no order {order!r}; one of {', '.join(_ORDERS)}")
+        if limit is not None and limit < 0:
+            raise ValueError(f"a limit of {limit} finds nothing; None finds all")
+        self._order = _ORDERS[order]
+        self._limit = -1 if limit is None else min(limit, _MOST)
         self._conditions = ["r.started_at IS NOT NULL"]
         self._parameters: list[Any] = []
         self._alternatives: Sequence[str] = ("1",)
@@ -139,7 +149,9 @@ def microseconds(moment: datetime | timedelta) -> int:
         ValueError: a time has no time zone.
     """
     if isinstance(moment, timedelta):
-        moment = datetime.now(UTC) - moment
+        # As a number: ten thousand years ago there was no `datetime`.
+        ago = (datetime.now(UTC) - _EPOCH) // _MICROSECOND - moment // _MICROSECOND
+        return max(-_MOST, min(ago, _MOST))
     if moment.tzinfo is None:
         raise ValueError(f"{moment} could be any time: give it a time zone, as datetime.now(UTC) has one")
-    return (moment - _EPOCH) // timedelta(microseconds=1)
+    return (moment - _EPOCH) // _MICROSECOND

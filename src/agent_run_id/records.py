@@ -72,9 +72,9 @@ class Records:
         """The records of the runs above one: its parent first."""
         found: list[RunRecord] = []
         seen = {row["pk"]}
-        while row["parent"] is not None and row["parent"] not in seen:
-            seen.add(row["parent"])
-            [row] = self._index.read(f"{RUN} WHERE r.pk = ?", [row["parent"]])
+        while (above := _above(row)) is not None and above not in seen:
+            seen.add(above)
+            [row] = self._index.read(f"{RUN} WHERE r.pk = ?", [above])
             found.append(self.placed(row))
         return found
 
@@ -88,8 +88,7 @@ class Records:
                 "SELECT pk, id, parent, root, depth, user_id, session_id FROM runs WHERE pk = ?", [above]
             )
             chain.append(row)
-            # Runs between it and its root were never recorded, where it has no parent and yet a root.
-            above = row["root"] if row["parent"] is None else row["parent"]
+            above = _above(row)
         base = (
             None if above is None else self._places.get(above)
         )  # that roots do not go round in a ring, nobody promised
@@ -153,6 +152,12 @@ class Records:
             for other in rows
         ]
         return [*_kept(row), *found]
+
+
+def _above(row: sqlite3.Row) -> int | None:
+    # Runs between it and its root were never recorded, where it has no parent and yet a root.
+    above: int | None = row["root"] if row["parent"] is None else row["parent"]
+    return above
 
 
 def _below(row: sqlite3.Row, base: _Place | None) -> _Place:

@@ -108,6 +108,8 @@ class RunRegistry:
     def ancestors(self, ref: RunId | str) -> list[RunRecord]:
         """The runs above one: its parent first, the root last; as many as are known.
 
+        Where it is not known what is between one of them and the root, the root comes next.
+
         Raises:
             RunNotFound: as in `get`.
         """
@@ -127,8 +129,8 @@ class RunRegistry:
 
     def _tree(self, row: sqlite3.Row) -> Tree:
         records = self._records()
-        if row["parent"] is None:
-            roots = trees_of(self._index, [row["pk"]])
+        if row["root"] is None:
+            roots = trees_of(self._index, [row["pk"]], silent=True)
             inside = "r.root IN (SELECT value FROM json_each(?))"
             below = self._index.read(f"{RUN} WHERE {inside}", [json.dumps(list(roots))])
         else:
@@ -222,14 +224,14 @@ class RunRegistry:
             since: They started then or later; a timedelta is so long ago.
             until: They started before.
             under: A run they are below, at any depth.
-            root_only: Whether to leave out runs that are under another one that was recorded.
+            root_only: Whether to leave out runs whose parent was recorded.
             limit: How many at the most; None for all.
             order: Whether to begin with the latest or with the earliest.
 
         Raises:
             RunNotFound: no run answers to `under`, or more than one.
             StoreError: (an `OSError`) the SQLite of this Python cannot search texts.
-            ValueError: there is no such status, or a time has no time zone.
+            ValueError: there is no such status or order, a time has no time zone, or the limit is below 0.
         """
         self._index.update()
         query = Query(order=order, limit=limit)
@@ -257,7 +259,7 @@ class RunRegistry:
         until: datetime | timedelta | None = None,
         limit: int | None = 50,
     ) -> list[RootRecord]:
-        """The runs above which nothing was recorded, the latest first, each with how many runs its tree holds.
+        """The runs whose parent was not recorded, the latest first, each with how many runs its tree holds.
 
         Args:
             since: Only those that started then or later; a timedelta is so long ago.
@@ -265,7 +267,7 @@ class RunRegistry:
             limit: How many at the most; None for all.
 
         Raises:
-            ValueError: a time has no time zone.
+            ValueError: a time has no time zone, or the limit is below 0.
         """
         self._index.update()
         query = Query(limit=limit)
@@ -273,11 +275,11 @@ class RunRegistry:
         query.roots_only()
         rows = self._index.read(*query.sql())
         records = self._records()
-        counted = counts_of_trees(self._index, [row["pk"] for row in rows if row["parent"] is None])
+        counted = counts_of_trees(self._index, [row["pk"] for row in rows if row["root"] is None])
         return [
             RootRecord(
                 record=records.placed(row),
-                counts=counted[row["pk"]] if row["parent"] is None else counts_below(self._index, row["pk"]),
+                counts=counted[row["pk"]] if row["root"] is None else counts_below(self._index, row["pk"]),
             )
             for row in rows
         ]
@@ -290,7 +292,7 @@ class RunRegistry:
         """
         self._index.update()
         row = self._find_one(ref)
-        if row["parent"] is None:
+        if row["root"] is None:
             return counts_of_trees(self._index, [row["pk"]])[row["pk"]]
         return counts_below(self._index, row["pk"])
 
@@ -395,14 +397,18 @@ class RunRegistry:
             return last[0]
         text = str(ref)
         prefix = _prefix_of(text)
+        named = self._named(prefix) if prefix else []
+        if prefix is not None and len(prefix) == 32 and named:
+            return named[0]  # a whole id is no other run's name, whoever gave it one
         found = self._index.read(f"{RUN} WHERE r.pk IN (SELECT run FROM aliases WHERE alias = ?) LIMIT 100", [text])
-        if prefix:
-            bounds = [bytes.fromhex(prefix.ljust(32, filler)) for filler in "0f"]
-            named = self._index.read(f"{RUN} WHERE r.id BETWEEN ? AND ? ORDER BY r.id LIMIT 100", bounds)
-            found += [row for row in named if row["pk"] not in {other["pk"] for other in found}]
+        found += [row for row in named if row["pk"] not in {other["pk"] for other in found}]
         if len(found) != 1:
             raise RunNotFound(text, tuple(id_text(row["id"]) for row in found))
         return found[0]
+
+    def _named(self, prefix: str) -> list[sqlite3.Row]:
+        bounds = [bytes.fromhex(prefix.ljust(32, filler)) for filler in "0f"]
+        return self._index.read(f"{RUN} WHERE r.id BETWEEN ? AND ? ORDER BY r.id LIMIT 100", bounds)
 
     def _records_of(self, sql: str, parameters: Sequence[Any]) -> list[RunRecord]:
         records = self._records()

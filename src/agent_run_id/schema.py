@@ -140,7 +140,7 @@ class RunRecord(_Record):
         depth: How many runs are above it.
         name: What it is; None when its start was never seen, only that others name it.
         kind: Its kind.
-        status: None when its start was never seen.
+        status: None when neither its start nor its end was ever seen.
         started_at: In UTC.
         ended_at: In UTC; None while it lasts, and for ever when it is lost.
         last_event_at: When anything was last recorded of it, in UTC.

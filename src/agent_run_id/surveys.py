@@ -25,18 +25,24 @@ _MANY: Final = 20_000  # runs
 _ROOTS_LOOKED_AT: Final = 5_000
 
 
-def trees_of(index: Index, tops: Sequence[int]) -> dict[int, int]:
+def trees_of(index: Index, tops: Sequence[int], *, silent: bool = False) -> dict[int, int]:
     """The roots of the trees below some runs without a parent, by row, each with the one of these it is under.
 
     A bare id made elsewhere is a root as far as those below it know; where its start says more, its tree is part of
     another one.
+
+    Args:
+        index: The index.
+        tops: The rows of these runs.
+        silent: Whether trees matter in which nobody has started: there is nothing to count in them.
     """
+    there = "FROM runs u WHERE u.root = r.pk" if silent else "FROM trees t WHERE t.root = r.pk"
     under = {top: top for top in tops}
     waiting = list(tops)
     while waiting:
         rows = index.read(
-            "SELECT DISTINCT r.pk, r.root FROM trees t JOIN runs r ON r.pk = t.root"
-            " WHERE r.root IN (SELECT value FROM json_each(?)) AND r.pk <> r.root",
+            "SELECT r.pk, r.root FROM runs r WHERE r.root IN (SELECT value FROM json_each(?)) AND r.pk <> r.root"
+            f" AND EXISTS (SELECT 1 {there})",
             [json.dumps(waiting)],
         )
         waiting = [row["pk"] for row in rows if row["pk"] not in under]
@@ -105,7 +111,10 @@ def stats(index: Index) -> Stats:
     )
     [files] = index.read("SELECT count(*) AS n, total(offset) AS size, total(unreadable) AS unreadable FROM journals")
     [sizes] = index.read("SELECT page_count * page_size AS size FROM pragma_page_count, pragma_page_size")
-    [roots] = index.read("SELECT count(*) AS n FROM runs WHERE parent IS NULL AND started_at IS NOT NULL")
+    [roots] = index.read(
+        "SELECT (SELECT count(*) FROM runs WHERE parent IS NULL AND started_at IS NOT NULL) + (SELECT count(*)"
+        " FROM runs WHERE parent IN (SELECT pk FROM runs WHERE started_at IS NULL) AND started_at IS NOT NULL) AS n"
+    )
     [events] = index.read("SELECT total(last_seq - first_seq + 1) AS n FROM applied")
     statuses = index.read("SELECT status, sum(runs) AS n FROM trees GROUP BY status HAVING n > 0")
     by_status: dict[Any, int] = {STATUSES[row["status"]]: row["n"] for row in statuses}

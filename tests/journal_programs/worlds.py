@@ -28,23 +28,36 @@ class World:
     parts: tuple[Part, ...]
 
 
+ALIASES = ["T-1", 'ünï "code"', "0", "@last week"]
+"""Names that runs have elsewhere; one of them could also be the beginning of an id."""
 STARTS = {
     "user_id": st.sampled_from(["ann", "bob"]),
     "session_id": st.sampled_from(["s1", "s2"]),
     "kind": st.sampled_from(["agent", "tool"]),
     "key": st.sampled_from(["k1", "k2"]),
     "tags": st.lists(st.sampled_from(["t1", "t2"]), max_size=2),
+    "aliases": st.lists(st.sampled_from(ALIASES), max_size=2),
+    "summary": st.text(max_size=5),
     "attributes": st.dictionaries(st.text(max_size=3), json_values, max_size=2),
     "input": json_values,
 }
 OTHERS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
+    "run.started": st.fixed_dictionaries({"name": st.sampled_from(["run 0", "again"])}, optional=STARTS),
     "run.step": st.fixed_dictionaries({"name": st.text(max_size=5)}, optional={"data": json_values}),
     "run.updated": st.fixed_dictionaries(
-        {}, optional={"output": json_values, "summary": st.text(max_size=5), "tags": STARTS["tags"]}
+        {},
+        optional={
+            "output": json_values,
+            **{name: STARTS[name] for name in ("summary", "tags", "aliases", "attributes")},
+        },
     ),
     "run.ended": st.fixed_dictionaries(
         {"status": st.sampled_from(["succeeded", "failed", "cancelled"])},
-        optional={"elapsed": st.integers(0, 10**9), "output": json_values},
+        optional={
+            "elapsed": st.integers(0, 10**9),
+            "output": json_values,
+            "error": st.fixed_dictionaries({"type": st.just("ValueError"), "message": st.text(max_size=5)}),
+        },
     ),
     "run.decision": st.fixed_dictionaries({"decision": st.sampled_from("ab"), "question": st.text(max_size=5)}),
     "run.decision.outcome": st.fixed_dictionaries({"decision": st.sampled_from("ab"), "outcome": st.text(max_size=5)}),
@@ -75,17 +88,25 @@ def forests(draw: st.DrawFn, *, consistent: bool = False) -> tuple[RunId, ...]:
 def worlds(draw: st.DrawFn, *, consistent: bool = False) -> World:
     """Every run is started by one process, or its start was never seen; others report about it, too.
 
+    Some say that it starts or ends who have no part in it, or say it again; and clocks go as they like.
+
     Args:
         draw: Given by hypothesis.
         consistent: Whether all say the same of where a run is in the tree.
     """
     runs = draw(forests(consistent=consistent))
     processes = draw(st.lists(st.integers(1, 2**128 - 1), min_size=1, max_size=3, unique=True))
+    links = st.lists(st.sampled_from([*(run.value for run in runs), *(run.token for run in runs), "INC-7"]), max_size=2)
+    linked = st.fixed_dictionaries({}, optional={"links": links})
     starters = [draw(st.sampled_from([*range(len(processes)), None])) for _ in runs]
     parts: list[Part] = []
     for number, process in enumerate(processes):
         events: list[tuple[str, RunId, dict[str, Any]]] = [
-            ("run.started", run, {"name": f"run {place}", **draw(st.fixed_dictionaries({}, optional=STARTS))})
+            (
+                "run.started",
+                run,
+                {"name": f"run {place}", **draw(st.fixed_dictionaries({}, optional=STARTS)), **draw(linked)},
+            )
             for place, run in enumerate(runs)
             if starters[place] == number
         ]
@@ -93,7 +114,8 @@ def worlds(draw: st.DrawFn, *, consistent: bool = False) -> World:
             kind = draw(st.sampled_from(sorted(OTHERS)))
             run = draw(st.sampled_from(runs))
             bare = not consistent and draw(st.booleans())
-            events.append((kind, RunId(run.value) if bare else run, draw(OTHERS[kind])))
+            fields = draw(OTHERS[kind]) | (draw(linked) if kind in ("run.started", "run.updated") else {})
+            events.append((kind, RunId(run.value) if bare else run, fields))
         events = draw(st.permutations(events))
         lines = [
             encode(event(seq, kind, run, time=T0 + draw(st.integers(0, 5)), **fields))

@@ -112,12 +112,13 @@ class Index:
 
     def read(self, sql: str, parameters: Iterable[Any] = ()) -> list[sqlite3.Row]:
         """The rows of one query."""
-        return self._healed(lambda: self._connected().execute(sql, tuple(parameters)).fetchall())
+        given = tuple(map(_storable, parameters))
+        return self._healed(lambda: self._connected().execute(sql, given).fetchall())
 
     def _healed(self, act: Callable[[], T]) -> T:
         """Do `act`; when the database turns out to be damaged or gone, make it anew and do it again.
 
-        Somebody who goes on deleting it does not keep us from answering: the last try is in memory.
+        Neither somebody who goes on deleting it nor a full disk keeps us from answering: the last try is in memory.
         """
         with self._lock:
             for again in range(_TRIES):
@@ -126,9 +127,12 @@ class Index:
                         self._apply_all()
                     return act()
                 except sqlite3.DatabaseError as error:
+                    if _is_full(error):
+                        break
                     if not _is_damage(error):
                         raise
                     self._remove()
+            self.close()
             self._connection = _in_memory()
             self._apply_all()
             return act()
@@ -171,11 +175,21 @@ class Index:
                 except sqlite3.DatabaseError as error:
                     if not _is_damage(error):
                         raise
-                    self._build(path)
-                    return _opened(path)
+                    return self._built(path)
         except StoreError:
             raise
         except OSError:
+            return _in_memory()
+
+    def _built(self, path: Path) -> sqlite3.Connection:
+        try:
+            self._build(path)
+            return _opened(path)
+        except sqlite3.DatabaseError as error:
+            if not (_is_full(error) or _is_damage(error)):
+                raise
+            # There is no room for it, as a quota may also say in other words; what little there is, others need.
+            _remove(path)
             return _in_memory()
 
     def _build(self, path: Path) -> None:
@@ -187,13 +201,17 @@ class Index:
         _remove(new)
         # SQLite gives its other files the mode of this one.
         os.close(os.open(new, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        with contextlib.closing(_connection(new.absolute().as_uri())) as connection:
-            for pragma in _FOR_BUILDING:
-                connection.execute(f"PRAGMA {pragma}")
-            create_tables(connection)
-            Update(connection, self.directory / JOURNALS, self._progress).apply()
-            create_indexes(connection)
-            connection.execute("PRAGMA journal_mode = WAL")
+        try:
+            with contextlib.closing(_connection(new.absolute().as_uri())) as connection:
+                for pragma in _FOR_BUILDING:
+                    connection.execute(f"PRAGMA {pragma}")
+                create_tables(connection)
+                Update(connection, self.directory / JOURNALS, self._progress).apply()
+                create_indexes(connection)
+                connection.execute("PRAGMA journal_mode = WAL")
+        except BaseException:
+            _remove(new)
+            raise
         _remove(path)
         new.rename(path)
 
@@ -226,6 +244,20 @@ def _is_damage(error: sqlite3.DatabaseError) -> bool:
     return error.sqlite_errorcode & 0xFF in _DAMAGED
 
 
+def _is_full(error: sqlite3.DatabaseError) -> bool:
+    return error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_FULL
+
+
+def _storable(value: Any) -> Any:
+    """A parameter of a query; in place of half a character, with which no text can be stored, what equals no text."""
+    if isinstance(value, str) and not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            return value.encode(errors="surrogatepass")
+    return value
+
+
 def _connection(path: str) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False, uri=True)
     connection.row_factory = sqlite3.Row
@@ -256,6 +288,7 @@ def _check_layout(connection: sqlite3.Connection) -> None:
 def _in_memory() -> sqlite3.Connection:
     """An empty database of this reader's own."""
     connection = _connection(":memory:")
+    connection.execute("PRAGMA temp_store = MEMORY")  # perhaps it is here because the disk is full
     create_tables(connection)
     create_indexes(connection)
     return connection

@@ -156,7 +156,7 @@ class Texts:
 
 def _quoted(word: str) -> str:
     """A word as the search takes it literally; one that ends with a star also finds what begins with it."""
-    text = word.rstrip("*")
+    text = word.rstrip("*").encode(errors="replace").decode()  # half a character would be refused
     quoted = '"{}"'.format(text.replace('"', '""').replace("\0", " "))
     return f"{quoted} *" if word.endswith("*") else quoted
 

@@ -106,6 +106,7 @@ class Update:
         """
         with collector_off():
             while True:
+                self._done = self._total = 0
                 try:
                     self._begin()
                     self._pass()
@@ -118,6 +119,8 @@ class Update:
                     self._version = None
                     self._clear()
                     raise
+                # A journal that grew meanwhile, or whose last line is not whole, is read as far as it can be.
+                self._tell(self._total)
                 return
 
     def search(self, text: str) -> tuple[str, list[Any]]:
@@ -304,6 +307,7 @@ class Update:
         self._changed.add(name)
         if self._count >= _BATCH:
             self._flush()
+            self._tell(self._done)
             if time.monotonic() > self._until:
                 self._let_others()
 
@@ -327,8 +331,10 @@ class Update:
         rows = [(name, at.offset, at.unreadable, at.sealed) for name, at in places]
         insert(self._db, "INSERT OR REPLACE INTO journals", rows)
         self._clear()
+
+    def _tell(self, done: int) -> None:
         if self._progress is not None and self._total:
-            self._progress(Progress(self._done, self._total))
+            self._progress(Progress(min(done, self._total), self._total))
 
     def _clear(self) -> None:
         self._groups.clear()
