@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent_run_id.folding import FoldedRun, StoredEvent, fold, in_order
+from agent_run_id.folding import FOLDED, FoldedRun, StoredEvent, fold, in_order
 from tests.journal_programs.worlds import OTHERS, STARTS
 from tests.strategies import json_values
 
@@ -76,7 +76,8 @@ def test_only_the_first_end_by_the_owner_counts(events: list[StoredEvent]) -> No
 
 @given(histories())
 def test_the_owner_is_the_process_that_started_the_run(events: list[StoredEvent]) -> None:
-    starts = [event for event in in_order(events) if event.type == "run.started"]
+    folded = [event for event in events if event.type in FOLDED]
+    starts = [event for event in in_order(folded) if event.type == "run.started"]
     run = fold(events)
     assert run.owner == (starts[0].process if starts else None)
     assert run.name == (starts[0].data["name"] if starts else None)

@@ -71,6 +71,7 @@ from agent_run_id import RunRegistry, start_run
 from agent_run_id.reading import read_header, state_of
 rename = os.rename
 def looked_at(hidden, path):
+    os.rename = rename  # the reader makes an index, and gives it its name
     header = read_header(hidden)
     print(os.path.basename(hidden).startswith("."), state_of(hidden, header), header.segment)
     with RunRegistry() as registry:

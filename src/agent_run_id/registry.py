@@ -130,7 +130,7 @@ class RunRegistry:
     def _tree(self, row: sqlite3.Row) -> Tree:
         records = self._records()
         if row["root"] is None:
-            roots = trees_of(self._index, [row["pk"]], silent=True)
+            roots = trees_of(self._index, [row["pk"]])
             inside = "r.root IN (SELECT value FROM json_each(?))"
             below = self._index.read(f"{RUN} WHERE {inside}", [json.dumps(list(roots))])
         else:

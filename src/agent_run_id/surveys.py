@@ -25,24 +25,18 @@ _MANY: Final = 20_000  # runs
 _ROOTS_LOOKED_AT: Final = 5_000
 
 
-def trees_of(index: Index, tops: Sequence[int], *, silent: bool = False) -> dict[int, int]:
+def trees_of(index: Index, tops: Sequence[int]) -> dict[int, int]:
     """The roots of the trees below some runs without a parent, by row, each with the one of these it is under.
 
     A bare id made elsewhere is a root as far as those below it know; where its start says more, its tree is part of
     another one.
-
-    Args:
-        index: The index.
-        tops: The rows of these runs.
-        silent: Whether trees matter in which nobody has started: there is nothing to count in them.
     """
-    there = "FROM runs u WHERE u.root = r.pk" if silent else "FROM trees t WHERE t.root = r.pk"
     under = {top: top for top in tops}
     waiting = list(tops)
     while waiting:
         rows = index.read(
-            "SELECT r.pk, r.root FROM runs r WHERE r.root IN (SELECT value FROM json_each(?)) AND r.pk <> r.root"
-            f" AND EXISTS (SELECT 1 {there})",
+            "SELECT r.pk, r.root FROM nested n CROSS JOIN runs r ON r.pk = n.run"
+            " WHERE r.root IN (SELECT value FROM json_each(?)) AND r.pk <> r.root",
             [json.dumps(waiting)],
         )
         waiting = [row["pk"] for row in rows if row["pk"] not in under]

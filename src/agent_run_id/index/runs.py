@@ -51,6 +51,7 @@ class Runs:
         self._events: list[tuple[Any, ...]] = []
         self._late: list[tuple[int, int, int]] = []
         self._redone: list[tuple[int]] = []
+        self._nested: list[tuple[int]] = []
 
     def apply(self, groups: Mapping[str, list[Entry]], tokens: Tokens) -> None:
         """Apply events that were not applied before.
@@ -59,7 +60,7 @@ class Runs:
             groups: The events by the token of their run.
             tokens: The run ids, by token.
         """
-        said, mentioned, places = _read(groups, tokens)
+        said, mentioned, places, roots = _read(groups, tokens)
         fresh = self._ids.resolve(mentioned)
         rows = self._ids.rows
         inferred = {value: (None, rows[root], depth) for value, (root, depth) in places.items()}
@@ -79,6 +80,7 @@ class Runs:
             {rows[value]: place for value, place in inferred.items() if value not in fresh and value not in said}
         )
         self.write()
+        self._nest([rows[root] for root in roots])
 
     def refold(self, runs: Collection[int], gone: Mapping[str, Ranges]) -> None:
         """Fold runs anew without the events that are gone.
@@ -157,6 +159,8 @@ class Runs:
             state.pk, state.key, place, run, owner=owner, dead=dead, heard=state.heard, raws=state.raws
         )  # fmt: skip
         rows.append(row)
+        if rows is self._replaced and state.place[1] is None and place[1] is not None:
+            self._nested.append((state.pk,))
         self._named.add(state.pk, run.details)
         if state.status is not None:
             self._counts[state.place[1] or state.pk, state.status] -= 1
@@ -192,9 +196,19 @@ class Runs:
             where = f"FROM runs WHERE pk IN ({','.join('?' * len(group))}) AND parent IS NULL AND root IS NULL"
             for pk, status in look_up(self._db, "pk, status", where, group):
                 _, root, depth = places[pk]
+                self._nested.append((pk,))
                 self._db.execute("UPDATE runs SET root = ?, depth = ? WHERE pk = ?", [root, depth, pk])
                 if status is not None and root is not None:
                     self.recount([(pk, status, -1), (root, status, 1)])
+
+    def _nest(self, roots: list[int]) -> None:
+        """Note which of these roots are below others, as the starts of bare ids say that were made elsewhere.
+
+        There are few or none of them, and to find them among all runs of a tree would take long.
+        """
+        for group in in_groups(roots):
+            where = f"FROM runs WHERE pk IN ({','.join('?' * len(group))}) AND root IS NOT NULL"
+            insert(self._db, "INSERT OR IGNORE INTO nested", look_up(self._db, "pk", where, group))
 
     # The database -----------------------------------------------------------------------------------------------------
 
@@ -206,12 +220,14 @@ class Runs:
         named = self._named
         for table, pairs in (("tags", named.tags), ("aliases", named.aliases), ("links", named.links)):
             insert(self._db, f"INSERT OR IGNORE INTO {table}", pairs)
+        insert(self._db, "INSERT OR IGNORE INTO nested", self._nested)
         self._write_texted()
         counts = [(*key, more) for key, more in self._counts.items() if more]
         insert(self._db, "INSERT INTO trees", counts, "ON CONFLICT DO UPDATE SET runs = runs + excluded.runs")
         if self._rows:
             self._ids.write()
         self._named = Named()
+        self._nested.clear()
         for noted in (self._rows, self._replaced, self._events, self._late, self._redone, self._counts):
             noted.clear()
 
@@ -227,19 +243,21 @@ class Runs:
 
 def _read(
     tokens_read: Iterable[str], tokens: Tokens
-) -> tuple[dict[str, list[str]], dict[str, None], dict[str, tuple[str, int]]]:
-    """What tokens say: which are of which run, which runs they name, and where the parents are that they name.
+) -> tuple[dict[str, list[str]], dict[str, None], dict[str, tuple[str, int]], set[str]]:
+    """What tokens say: which are of which run, which runs they name, where the parents are, and what the roots.
 
     Parents are named first, so that their rows come first. They are below the same root.
     """
     said: dict[str, list[str]] = {}
     mentioned: dict[str, None] = {}
     places: dict[str, tuple[str, int]] = {}
+    roots: set[str] = set()
     for token in tokens_read:
         run_id = tokens[token]
         value, parent, root = run_id.value, run_id.parent_id, run_id.root_id
         if parent is not None:
             mentioned[root] = mentioned[parent] = None
+            roots.add(root)
             if parent != root:
                 place = (root, run_id.depth - 1)
                 # Of two that say otherwise, always the same is believed.
@@ -249,4 +267,4 @@ def _read(
             said[value].append(token)
         else:
             said[value] = [token]
-    return said, mentioned, places
+    return said, mentioned, places, roots
