@@ -89,15 +89,30 @@ RunRegistry(sys.argv[1], progress=tell).find()
 
 
 def test_a_build_that_is_killed_costs_the_next_reader_nothing(tmp_path: Path) -> None:
-    """What it left is written over, though it is no database, and nobody waits for its lock."""
+    """What it left is removed, and nobody waits for its lock."""
     many_runs(tmp_path)
     with Program(BUILDS, str(tmp_path)) as builder:
         builder.hear()
         builder.kill()
-    assert beside(tmp_path) == {f"{NAME}.lock", f"{NAME}.new"}
+    [left] = beside(tmp_path) - {f"{NAME}.lock"}
+    assert left.endswith(".new")
     with RunRegistry(tmp_path) as registry:
         assert registry.stats().runs == MANY
     assert beside(tmp_path) == {NAME, f"{NAME}.lock"}
+
+
+def test_two_that_build_at_once_do_not_wait_for_each_other(tmp_path: Path) -> None:
+    """As they do once somebody has deleted the file of the lock: each has what it asked for."""
+    many_runs(tmp_path)
+    with Program(BUILDS, str(tmp_path)) as builder:
+        builder.hear()
+        (tmp_path / f"{NAME}.lock").unlink()
+        with RunRegistry(tmp_path) as registry:
+            assert registry.stats().runs == MANY
+        builder.finish()
+    assert beside(tmp_path) == {NAME, f"{NAME}.lock"}
+    with RunRegistry(tmp_path) as registry:
+        assert registry.stats().runs == MANY
 
 
 def test_an_index_is_not_replaced_by_one_that_is_not_whole(tmp_path: Path) -> None:

@@ -197,8 +197,11 @@ class Index:
 
         Until then nobody reads it, so what keeps others safe can be left out, and a crash may do to it what it likes.
         """
-        new = path.with_name(f"{path.name}.new")
-        _remove(new)
+        for left in path.parent.glob(f"{path.name}*.new"):
+            _remove(left)
+        # A name of its own: where somebody deletes the file of the lock, two build at once, and in one file both would
+        # hold what the other waits for.
+        new = path.with_name(f"{path.name}.{os.urandom(4).hex()}.new")
         # SQLite gives its other files the mode of this one.
         os.close(os.open(new, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         try:
@@ -212,6 +215,7 @@ class Index:
         except BaseException:
             _remove(new)
             raise
+        new.stat()  # where somebody has removed it, they may have made another, which stays
         _remove(path)
         new.rename(path)
 
