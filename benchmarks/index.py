@@ -97,7 +97,7 @@ def batch(corpus: Corpus, differing: dict[int, str]) -> str:
 
 def rebuild(directory: str) -> tuple[Row, ari.RunRegistry]:
     """Make an index from nothing."""
-    told: list[tuple[float, float]] = [(0.0, time.perf_counter())]
+    told: list[tuple[float, float]] = []
 
     def tell(progress: Progress) -> None:
         told.append((progress.done / progress.total, time.perf_counter()))
@@ -106,7 +106,7 @@ def rebuild(directory: str) -> tuple[Row, ari.RunRegistry]:
     begin = time.perf_counter()
     registry.find(limit=1)
     took = time.perf_counter() - begin
-    head, (tail, *_) = [mark for mark in told if mark[0] <= 0.1], [mark for mark in told if mark[0] >= 0.9]
+    (head, at), tail = next(mark for mark in told if mark[0] >= 0.1), next(mark for mark in told if mark[0] >= 0.9)
     stats = registry.stats()
     size = stats.index_bytes
     begin = time.perf_counter()
@@ -118,7 +118,7 @@ def rebuild(directory: str) -> tuple[Row, ari.RunRegistry]:
         "journals MB": f"{stats.journal_bytes / 1e6:.0f}",
         "seconds": f"{took:.1f}",
         "runs/s": f"{stats.runs / took:,.0f}",
-        "first tenth": f"{stats.runs * head[-1][0] / (head[-1][1] - begin):,.0f}",
+        "first tenth": f"{stats.runs * head / (at - begin):,.0f}",
         "last tenth": f"{stats.runs * (1 - tail[0]) / (told[-1][1] - tail[1]):,.0f}",
         "index B/run": f"{size / stats.runs:.0f}",
         "words, runs/s": f"{stats.runs / texts:,.0f}",

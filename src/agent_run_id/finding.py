@@ -25,7 +25,10 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MOST: Final = 2**63 - 1  # what SQLite can count to
 _ORDERS: Final = {"newest": "DESC", "oldest": "ASC"}
 _MICROSECOND: Final = timedelta(microseconds=1)
-_ROOTS: Final = ("r.parent IS NULL", "r.parent IN (SELECT pk FROM runs WHERE started_at IS NULL)")
+_ROOTS: Final = (
+    "r.parent IS NULL",
+    "r.parent IN (SELECT pk FROM runs INDEXED BY unheard_runs WHERE started_at IS NULL)",
+)
 
 
 class Query:
@@ -69,6 +72,8 @@ class Query:
         if status is not None:
             wanted = codes(status)
             self.add(f"r.status IN ({','.join('?' * len(wanted))})", wanted)
+            if STATUSES.index("succeeded") not in wanted:
+                self.add("r.status <> 1")  # of all others there is an index
 
     def inherits(self, column: str, value: str | None, *, often: bool = False) -> None:
         """The column has this value, in the run or in the nearest run above it that has any.

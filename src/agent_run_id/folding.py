@@ -14,7 +14,18 @@ from agent_run_id.outcomes import ENDINGS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-__all__ = ["FOLDED", "FoldedRun", "StoredEvent", "came_out", "elapsed_of", "fold", "in_order", "text_of", "told"]
+__all__ = [
+    "FOLDED",
+    "FoldedRun",
+    "StoredEvent",
+    "came_out",
+    "elapsed_of",
+    "fold",
+    "fold_in_order",
+    "in_order",
+    "text_of",
+    "told",
+]
 
 _LONGEST: Final = 2**62  # microseconds; no run takes 146,000 years
 _LISTS: Final = ("tags", "links", "aliases")
@@ -103,13 +114,21 @@ def fold(events: Iterable[StoredEvent]) -> FoldedRun:
     Those that change nothing but when the run was last heard of take no part in the order of the others: so whoever
     keeps only these can fold them again.
     """
-    run = FoldedRun()
+    heard: int | None = None
     folded: list[StoredEvent] = []
     for event in events:
-        run.last_event_at = event.time if run.last_event_at is None else max(run.last_event_at, event.time)
+        heard = event.time if heard is None else max(heard, event.time)
         if event.type in FOLDED:
             folded.append(event)
-    run.events = in_order(folded)
+    run = fold_in_order(in_order(folded))
+    run.last_event_at = heard
+    return run
+
+
+def fold_in_order(events: list[StoredEvent]) -> FoldedRun:
+    """Fold events that change what is known of a run, in their order; when it was last heard of is left out."""
+    run = FoldedRun()
+    run.events = events
     # The start first, wherever it stands: who owns the run decides what the other events may do.
     run.start = next((event for event in run.events if event.type == RUN_STARTED), None)
     if run.start is not None:

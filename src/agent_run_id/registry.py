@@ -313,7 +313,8 @@ class RunRegistry:
         """
         self._index.update()
         row = self._find_one(ref)
-        outgoing = f"{RUN} WHERE r.id IN (SELECT target FROM links WHERE run = ?) ORDER BY r.started_at, r.id"
+        linked = "SELECT run FROM every_id WHERE id IN (SELECT target FROM links WHERE run = ?)"
+        outgoing = f"{RUN} WHERE r.pk IN ({linked}) ORDER BY r.started_at, r.id"
         incoming = f"{RUN} WHERE r.pk IN (SELECT run FROM links WHERE target = ?) ORDER BY r.started_at, r.id"
         return Links(
             outgoing=tuple(self._records_of(outgoing, [row["pk"]])),
@@ -408,7 +409,8 @@ class RunRegistry:
 
     def _named(self, prefix: str) -> list[sqlite3.Row]:
         bounds = [bytes.fromhex(prefix.ljust(32, filler)) for filler in "0f"]
-        return self._index.read(f"{RUN} WHERE r.id BETWEEN ? AND ? ORDER BY r.id LIMIT 100", bounds)
+        named = "SELECT run FROM every_id WHERE id BETWEEN ? AND ?"
+        return self._index.read(f"{RUN} WHERE r.pk IN ({named}) ORDER BY r.id LIMIT 100", bounds)
 
     def _records_of(self, sql: str, parameters: Sequence[Any]) -> list[RunRecord]:
         records = self._records()

@@ -99,6 +99,8 @@ def _prune(connection: sqlite3.Connection, touched: Collection[int]) -> None:
             # Where it is in the tree was said in its own events alone; those below it only say that it is above them.
             above.update(row for (row,) in look_up(connection, "parent", f"{where} AND parent IS NOT NULL", group))
             connection.execute(f"UPDATE runs SET parent = NULL WHERE pk IN (SELECT pk {where})", group)
-            removed = connection.execute(f"DELETE {where} AND {unnamed} RETURNING root", group).fetchall()
-            above.update(root for (root,) in removed if root is not None)
+            removed = connection.execute(f"DELETE {where} AND {unnamed} RETURNING root, id", group).fetchall()
+            above.update(root for root, _ in removed if root is not None)
+            for table in ("ids", "new_ids"):
+                connection.executemany(f"DELETE FROM {table} WHERE id = ?", [(key,) for _, key in removed])
         empty = above

@@ -1,18 +1,23 @@
-"""Ids: which row of the index is whose, for a batch of runs at once."""
+"""Ids: which row of the index is whose, for a batch of runs at once.
+
+Ids are random, so among a million each of a thousand new ones would change a page of its own. They are kept in a small
+table first, and sorted into the large one a hundred thousand at a time.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from agent_run_id.index.layout import in_groups, look_up
+from agent_run_id.index.layout import in_groups, insert, look_up
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable, Sequence
 
 __all__ = ["Ids", "id_bytes", "id_text"]
 
 _REMEMBERED: Final = 200_000
+_UNSORTED: Final = 100_000
 
 
 class Ids:
@@ -29,6 +34,8 @@ class Ids:
         self._db = connection
         self.rows: dict[str, int] = {}
         self._next = int(connection.execute("SELECT next FROM numbers").fetchone()[0])
+        # In an index that is made anew nearly every id is new, and that none begins like it is enough to know.
+        self._beginnings = bytearray(2**24) if self._next == 1 else None
 
     def resolve(self, values: Collection[str]) -> dict[str, tuple[int, bytes]]:
         """Give every id a row.
@@ -41,9 +48,11 @@ class Ids:
             rows.clear()
         keys = {value: bytes.fromhex(value.replace("-", "")) for value in values if value not in rows}
         # In their order in the index, neighbours are on one page.
-        for group in in_groups(sorted(keys.values())):
-            found = look_up(self._db, "hex(id), pk", f"FROM runs WHERE id IN ({','.join('?' * len(group))})", group)
-            rows.update((id_text(bytes.fromhex(key)), pk) for key, pk in found)
+        for group in in_groups(sorted(self._maybe_known(keys.values()))):
+            for table in ("ids", "new_ids"):
+                where = f"FROM {table} WHERE id IN ({','.join('?' * len(group))})"
+                found = look_up(self._db, "hex(id), run", where, group)
+                rows.update((id_text(bytes.fromhex(key)), run) for key, run in found)
         number = self._next
         fresh: dict[str, tuple[int, bytes]] = {}
         for value, key in keys.items():
@@ -54,13 +63,31 @@ class Ids:
         self._next = number
         return fresh
 
+    def _maybe_known(self, keys: Iterable[bytes]) -> Iterable[bytes]:
+        """The keys that may be in the database, where not all may."""
+        seen = self._beginnings
+        if seen is None:
+            return keys
+        known: list[bytes] = []
+        for key in keys:
+            beginning = int.from_bytes(key[:3], "big")
+            if seen[beginning]:
+                known.append(key)
+            seen[beginning] = 1
+        return known
+
     def forget(self) -> None:
         """Look everything up again: rows were removed."""
         self.rows.clear()
 
-    def write(self) -> None:
-        """Keep which number is next: none is used again, for the text index does not forget them."""
+    def write(self, fresh: Sequence[tuple[bytes, int]]) -> None:
+        """Keep the rows of ids that are new, and which number is next: the text index does not forget one."""
+        insert(self._db, "INSERT INTO new_ids", sorted(fresh))
         self._db.execute("UPDATE numbers SET next = ?", [self._next])
+        if self._next - self._db.execute("SELECT sorted FROM numbers").fetchone()[0] > _UNSORTED:
+            self._db.execute("INSERT INTO ids SELECT id, run FROM new_ids ORDER BY id")
+            self._db.execute("DELETE FROM new_ids")
+            self._db.execute("UPDATE numbers SET sorted = next")
 
 
 def id_bytes(value: str) -> bytes:

@@ -41,8 +41,16 @@ _VARIABLES: Final = 32_000  # of 32,766 that SQLite has allowed in a statement s
 # What a run was told at its start and at its end is kept as it was recorded, in `started` and `ended`; only the rest of
 # its events are rows of `events`. Where they change more than these two say, `details` has what all of them come to.
 _TABLES: Final = """
-CREATE TABLE numbers (next INTEGER NOT NULL, texted INTEGER NOT NULL, documents INTEGER NOT NULL);
-INSERT INTO numbers VALUES (1, 0, 0);
+CREATE TABLE numbers (
+    next INTEGER NOT NULL,
+    sorted INTEGER NOT NULL,
+    texted INTEGER NOT NULL,
+    documents INTEGER NOT NULL
+);
+INSERT INTO numbers VALUES (1, 1, 0, 0);
+CREATE TABLE ids (id BLOB PRIMARY KEY, run INTEGER NOT NULL REFERENCES runs) WITHOUT ROWID;
+CREATE TABLE new_ids (id BLOB PRIMARY KEY, run INTEGER NOT NULL REFERENCES runs) WITHOUT ROWID;
+CREATE VIEW every_id AS SELECT id, run FROM ids UNION ALL SELECT id, run FROM new_ids;
 CREATE TABLE documents (
     pk INTEGER PRIMARY KEY,
     run INTEGER NOT NULL REFERENCES runs,
@@ -85,7 +93,7 @@ CREATE TABLE applied (
 ) WITHOUT ROWID;
 CREATE TABLE runs (
     pk INTEGER PRIMARY KEY,
-    id BLOB NOT NULL UNIQUE,
+    id BLOB NOT NULL,
     parent INTEGER REFERENCES runs,
     root INTEGER REFERENCES runs,
     depth INTEGER NOT NULL DEFAULT 0,
@@ -134,9 +142,11 @@ CREATE TABLE links (target BLOB NOT NULL, run INTEGER NOT NULL REFERENCES runs, 
 """
 
 # Without the texts themselves, which are in the rows already.
-_TEXTS: Final = (
-    "CREATE VIRTUAL TABLE texts USING fts5 (text, content='', columnsize=0, tokenize='unicode61 remove_diacritics 2')"
-)
+_TEXTS: Final = """
+CREATE VIRTUAL TABLE texts USING fts5 (text, content='', columnsize=0, tokenize='unicode61 remove_diacritics 2');
+INSERT INTO texts (texts, rank) VALUES ('hashsize', 8388608);
+INSERT INTO texts (texts, rank) VALUES ('automerge', 8);
+"""
 
 # Sorting all rows at the end costs a fifth of keeping these in order while a million runs come in.
 _INDEXES: Final = """
@@ -169,7 +179,8 @@ def create_tables(connection: sqlite3.Connection) -> None:
     for statement in (*_TABLES.split(";\n"), f"PRAGMA user_version = {LAYOUT}"):
         connection.execute(statement)
     if connection.execute("SELECT sqlite_compileoption_used('ENABLE_FTS5')").fetchone()[0]:
-        connection.execute(_TEXTS)
+        for statement in _TEXTS.split(";\n"):
+            connection.execute(statement)
 
 
 def create_indexes(connection: sqlite3.Connection) -> None:

@@ -20,7 +20,7 @@ from agent_run_id.reading import parse_line
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-__all__ = ["ENVELOPE", "Line", "Tokens", "parse_lines", "read_pieces"]
+__all__ = ["ENVELOPE", "Line", "Tokens", "parse_piece", "read_pieces"]
 
 ENVELOPE: Final = frozenset({"v", "type", "run", "time", "seq"})
 """The fields every event has; those of its type come behind them."""
@@ -28,10 +28,10 @@ _PIECE: Final = 2 * 1024 * 1024
 _LAST_MOMENT: Final = 253_402_300_799_999_999  # the end of the year 9999, where `datetime` ends
 _HEADERS: Final = frozenset({PROCESS_STARTED, BUNDLE_STARTED})
 # An event as `Journal` writes it. What looks otherwise may be one all the same.
-_EVENT: Final = re.compile(
-    r'\{"v":1,"type":"([a-z._]+)","run":"([0-9a-f.-]+)","time":([0-9]{1,18}),"seq":([0-9]{1,18})(?:,(".*))?\}',
-    re.DOTALL,
-).fullmatch
+_EVENTS: Final = re.compile(
+    r'^\{"v":1,"type":"([a-z._]+)","run":"([0-9a-f.-]+)","time":([0-9]{1,18}),"seq":([0-9]{1,18})(?:,(".*))?\}$',
+    re.MULTILINE,
+).findall
 
 
 class Line(NamedTuple):
@@ -66,8 +66,8 @@ class Tokens(dict[str, RunId]):
         return True
 
 
-def read_pieces(path: str, offset: int) -> Iterator[tuple[list[bytes], int]]:
-    """The lines of `path` from `offset` on, a piece at a time, each with the offset behind it.
+def read_pieces(path: str, offset: int) -> Iterator[tuple[bytes, int]]:
+    """The lines of `path` from `offset` on, some at a time, without the end of the last, and the offset behind it.
 
     Of the last line, where it has no end, that is the offset before it: it may be continued, or be whole all the same.
     """
@@ -75,34 +75,74 @@ def read_pieces(path: str, offset: int) -> Iterator[tuple[list[bytes], int]]:
         file.seek(offset)
         rest = b""
         while chunk := file.read(_PIECE):
-            *lines, rest = (rest + chunk).split(b"\n")
-            if lines:
-                offset += sum(map(len, lines)) + len(lines)
-                yield lines, offset
+            piece, end, rest = (rest + chunk).rpartition(b"\n")
+            if end:
+                offset += len(piece) + 1
+                yield piece, offset
         if rest:
-            yield [rest], offset
+            yield rest, offset
 
 
-def parse_lines(lines: Sequence[bytes], tokens: Tokens) -> tuple[list[Line], int]:
+def parse_piece(piece: bytes, tokens: Tokens) -> tuple[list[Line], int]:
     """The events and headers in some lines, and how many pieces of them could not be read."""
+    found = _all_at_once(piece, tokens)
+    if found is not None:
+        return found, 0
+    first, _, rest = piece.partition(b"\n")  # the header of a journal
+    found = _all_at_once(rest, tokens)
+    if found is not None:
+        head, bad = _carefully(first, tokens)
+        return head + found, bad
+    return _line_by_line(piece, tokens)
+
+
+def _decoded(text: str, count: int) -> list[dict[str, Any]] | None:
+    """The JSON of so many lines; None where any of them is none."""
     try:
-        texts = b"\n".join(lines).decode().split("\n")
         # The zeros between them keep two halves of a line from making a whole.
-        values: Any = from_json(f"[{',0,'.join(texts)}]", allow_inf_nan=False)
+        values: list[Any] = from_json(f"[{text.replace(chr(10), ',0,')}]", allow_inf_nan=False)
     except ValueError:
-        return _one_by_one(lines, tokens)
-    if len(values) != 2 * len(lines) - 1 or values[1::2] != [0] * (len(lines) - 1):
+        return None
+    if len(values) != 2 * count - 1 or values[1::2] != [0] * (count - 1):
+        return None
+    return values[::2]
+
+
+def _all_at_once(piece: bytes, tokens: Tokens) -> list[Line] | None:
+    """The events of lines that all are as `Journal` writes them; None where any is not."""
+    try:
+        text = piece.decode()
+    except UnicodeDecodeError:
+        return None
+    matches: list[tuple[str, str, str, str, str]] = _EVENTS(text)
+    count = text.count("\n") + 1
+    if len(matches) != count or not _HEADERS.isdisjoint({match[0] for match in matches}):
+        return None
+    values = _decoded(text, count)
+    if values is None or not all(map(tokens.knows, {match[1] for match in matches})):
+        return None
+    return [
+        _new(Line, (token, int(seq), int(time), kind, raw, value))
+        for (kind, token, time, seq, raw), value in zip(matches, values, strict=True)
+    ]
+
+
+def _line_by_line(piece: bytes, tokens: Tokens) -> tuple[list[Line], int]:
+    """The same of any lines. Garbage is rare, so even here JSON is decoded at once, if that works."""
+    lines = piece.split(b"\n")
+    text = piece.decode(errors="replace")
+    values = _decoded(text, len(lines))
+    if values is None:
         return _one_by_one(lines, tokens)
     found: list[Line] = []
     unreadable = 0
-    for place, text in enumerate(texts):
-        match = _EVENT(text)
-        if match is not None:
-            kind, token, time, seq, raw = match.groups("")
-            if kind not in _HEADERS and (token in tokens or tokens.knows(token)):
-                found.append(_new(Line, (token, int(seq), int(time), kind, raw, values[2 * place])))
-                continue
-        events, bad = _carefully(lines[place], tokens)
+    for line, one, value in zip(lines, text.split("\n"), values, strict=True):
+        match = _EVENTS(one)
+        if match and match[0][0] not in _HEADERS and tokens.knows(match[0][1]):
+            [(kind, token, time, seq, raw)] = match
+            found.append(_new(Line, (token, int(seq), int(time), kind, raw, value)))
+            continue
+        events, bad = _carefully(line, tokens)
         found += events
         unreadable += bad
     return found, unreadable

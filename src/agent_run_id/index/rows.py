@@ -28,7 +28,18 @@ if TYPE_CHECKING:
     from agent_run_id.folding import FoldedRun, StoredEvent
     from agent_run_id.index.lines import Line
 
-__all__ = ["COLUMNS", "Entry", "Named", "Place", "Row", "folded_row", "kept_in_row", "plain_row", "unwrapped"]
+__all__ = [
+    "COLUMNS",
+    "Entry",
+    "Named",
+    "Place",
+    "Row",
+    "decoded",
+    "folded_row",
+    "kept_in_row",
+    "plain_row",
+    "unwrapped",
+]
 
 COLUMNS: Final = (
     "pk, id, parent, root, depth, status, name, kind, key, user_id, session_id, owner, seq, started_at, started,"
@@ -151,9 +162,14 @@ def kept_in_row(run: FoldedRun) -> tuple[StoredEvent | None, StoredEvent | None]
 
 def unwrapped(raw: str) -> dict[str, Any]:
     """The fields of an event by what is kept of it."""
-    text = f"{{{raw}}}"
+    return decoded(raw)[0]
+
+
+def decoded(*raws: str) -> list[dict[str, Any]]:
+    """The fields of several events by what is kept of them."""
+    text = f"[{{{'},{'.join(raws)}}}]"
     # The quick decoder reads a number too large for a float as infinite, which is no JSON.
-    return cast("dict[str, Any]", decode(text) if _HUGE(raw) else from_json(text))
+    return cast("list[dict[str, Any]]", decode(text) if _HUGE(text) else from_json(text))
 
 
 def _linked(link: str) -> bytes | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Final
 
-from agent_run_id.folding import FOLDED, StoredEvent, fold
+from agent_run_id.folding import FOLDED, StoredEvent, fold, fold_in_order
 from agent_run_id.index.ids import Ids
 from agent_run_id.index.layout import in_groups, insert, look_up
 from agent_run_id.index.rows import COLUMNS, Named, folded_row, kept_in_row, plain_row
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Runs"]
 
 _NOWHERE: Final[Place] = (None, None, 0)
-_ROOT, _STATUS, _END = 3, 5, 15  # columns of a row
+_PK, _KEY, _ROOT, _STATUS, _END = 0, 1, 3, 5, 15  # columns of a row
 _NOTHING_SAID: Final = (None,) * 15
 
 
@@ -126,7 +126,27 @@ class Runs:
                 if len(entries) > 2 or (len(entries) == 2 and row[_END] is None):
                     self._keep(pk, (entry for entry in entries[1:] if entry[1].seq != row[_END]))
                 return
+            if len({process for process, _ in entries}) == 1:
+                self._add_folded(pk, key, place, sorted(entries, key=_number))
+                return
         self._extend(State(pk, key), said, tokens, inferred, self._rows)
+
+    def _add_folded(self, pk: int, key: bytes, place: Place, entries: list[Entry]) -> None:
+        """Add a run that was never heard of, by the events of one process in their order."""
+        process = entries[0][0]
+        name = self._processes.ids[process]
+        lines = [line for _, line in entries if line.type in FOLDED]
+        run = fold_in_order([StoredEvent(name, line.seq, line.time, line.type, line.data) for line in lines])
+        row = folded_row(
+            pk, key, place, run, owner=None if run.owner is None else process, dead=process in self._processes.dead,
+            heard=max(line.time for _, line in entries), raws={(name, line.seq): line.raw for line in lines},
+        )  # fmt: skip
+        self._rows.append(row)
+        self._named.add(pk, run.details)
+        if row[_STATUS] is not None:
+            self._counts[row[_ROOT] or pk, row[_STATUS]] += 1
+        inside = [event.seq for event in kept_in_row(run) if event is not None]
+        self._keep(pk, (entry for entry in entries if entry[1].seq not in inside))
 
     def _extend(
         self, state: State, said: Mapping[str, list[Entry]], tokens: Tokens, inferred: Place, rows: list[Row]
@@ -225,7 +245,7 @@ class Runs:
         counts = [(*key, more) for key, more in self._counts.items() if more]
         insert(self._db, "INSERT INTO trees", counts, "ON CONFLICT DO UPDATE SET runs = runs + excluded.runs")
         if self._rows:
-            self._ids.write()
+            self._ids.write([(row[_KEY], row[_PK]) for row in self._rows])
         self._named = Named()
         self._nested.clear()
         for noted in (self._rows, self._replaced, self._events, self._late, self._redone, self._counts):
@@ -239,6 +259,10 @@ class Runs:
             insert(self._db, "INSERT OR IGNORE INTO untexted", late)
             redone = [run for run in self._redone if run[0] <= texted]
             insert(self._db, "INSERT OR IGNORE INTO retexted", redone)
+
+
+def _number(entry: Entry) -> int:
+    return entry[1].seq
 
 
 def _read(

@@ -99,19 +99,25 @@ class Texts:
                 return
             until = min(texted + _AT_ONCE, last)
             span = [texted, until]
-            rows = look_up(
-                self._db, "pk, started, ended", "FROM runs WHERE pk > ? AND pk <= ? AND started IS NOT NULL", span
-            )
-            texts: dict[int, list[str]] = {pk: [] for pk, *_ in rows}
-            raws = [f"[{pk},{{{started}}},{{{ended or ''}}}]" for pk, started, ended in rows]
-            for pk, started, ended in from_json(f"[{','.join(raws)}]"):
+            texts: dict[int, list[str]] = {}
+            runs = "FROM runs WHERE pk > ? AND pk <= ? AND started IS NOT NULL"
+            told = "pk || ',{' || started || '},{' || ifnull(ended, '') || '}'"
+            for pk, started, ended in self._values(told, runs, span):
+                texts[pk] = []
                 _collect(started, texts[pk])
                 _collect(ended, texts[pk])
-            others = "FROM events WHERE run > ? AND run <= ?"
-            _collect_events(look_up(self._db, "run, type, data", others, span), texts)
+            events = f"FROM events WHERE run > ? AND run <= ? AND type <> '{RUN_USAGE}'"
+            for run, fields in self._values("run || ',{' || data || '}'", events, span):
+                _collect(fields, texts.setdefault(run, []))
             insert(self._db, "INSERT INTO texts (rowid, text)", [(pk, " ".join(found)) for pk, found in texts.items()])
             self._db.execute("UPDATE numbers SET texted = ?", [until])
             self._pause()
+
+    def _values(self, row: str, rest: str, parameters: Sequence[Any]) -> list[list[Any]]:
+        """Rows of recorded JSON, put together as an array: as texts they would be written and read once more."""
+        sql = f"SELECT ifnull(group_concat('[' || {row} || ']'), '') {rest}"
+        rows: list[list[Any]] = from_json(f"[{self._db.execute(sql, parameters).fetchone()[0]}]")
+        return rows
 
     def _add_late(self) -> None:
         self._document(look_up(self._db, "run, type, data", f"FROM ({_ALL})"), whole=False)

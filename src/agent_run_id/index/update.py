@@ -18,7 +18,7 @@ from agent_run_id.events import BUNDLE_STARTED
 from agent_run_id.index.applied import Applied
 from agent_run_id.index.forget import forget
 from agent_run_id.index.layout import insert, look_up
-from agent_run_id.index.lines import Tokens, parse_lines, read_pieces
+from agent_run_id.index.lines import Tokens, parse_piece, read_pieces
 from agent_run_id.index.processes import Processes
 from agent_run_id.index.runs import Runs
 from agent_run_id.index.texts import Texts
@@ -221,8 +221,8 @@ class Update:
             if size < at.offset:  # another file under the same name
                 at.offset = at.unreadable = 0
             if size > at.offset:
-                for lines, behind in read_pieces(path, at.offset):
-                    found, bad = parse_lines(lines, self._tokens)
+                for piece, behind in read_pieces(path, at.offset):
+                    found, bad = parse_piece(piece, self._tokens)
                     self._take(row, name, [line for line in found if line.run])
                     at.unreadable += bad if behind > at.offset or dead else 0  # or it may be continued
                     self._advance(name, at, behind)
@@ -239,8 +239,8 @@ class Update:
         at.offset = at.unreadable = 0
         row: int | None = None
         try:
-            for lines, behind in read_pieces(path, 0):
-                found, bad = parse_lines(lines, self._tokens)
+            for piece, behind in read_pieces(path, 0):
+                found, bad = parse_piece(piece, self._tokens)
                 at.unreadable += bad
                 row = self._bundled(name, at, found, row, states)
                 self._advance(name, at, behind)
