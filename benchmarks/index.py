@@ -4,7 +4,8 @@ Usage: ``python benchmarks/index.py [--quick] [--runs N] [--json FILE]``
 
 Journals are recorded with the library itself: trees of a hundred runs - an agent that calls tools and models, which
 get and give texts of 5 to 40 words from a vocabulary of 20,000, frequent as words are -, one tree of 10,000 runs, two
-batches of 10,000 items. Then an index is made of them from nothing; what is recorded afterwards, with steps, decisions
+batches of 10,000 items. Then an index is made of them from nothing, and
+before that of as many that only have names; what is recorded afterwards, with steps, decisions
 and usage between start and end, comes in by portions, with the words indexed after each. The same beside a thread that
 computes.
 """
@@ -95,6 +96,17 @@ def batch(corpus: Corpus, differing: dict[int, str]) -> str:
     return top.id.value
 
 
+def bare(runs: int) -> None:
+    """Record trees of a hundred runs that say nothing but their names."""
+    for _ in range(runs // 100):
+        with ari.start_run("answer", kind="agent", parent=ari.ROOT):
+            for _ in range(33):
+                with ari.start_run("search", kind="tool"):
+                    for _ in range(2):
+                        with ari.start_run("complete", kind="llm"):
+                            pass
+
+
 def rebuild(directory: str) -> tuple[Row, ari.RunRegistry]:
     """Make an index from nothing."""
     told: list[tuple[float, float]] = []
@@ -109,9 +121,9 @@ def rebuild(directory: str) -> tuple[Row, ari.RunRegistry]:
     (head, at), tail = next(mark for mark in told if mark[0] >= 0.1), next(mark for mark in told if mark[0] >= 0.9)
     stats = registry.stats()
     size = stats.index_bytes
-    begin = time.perf_counter()
+    searched = time.perf_counter()
     registry.find(text="zzz")
-    texts = time.perf_counter() - begin
+    texts = time.perf_counter() - searched
     grown = registry.stats().index_bytes - size
     row: Row = {
         "runs": stats.runs,
@@ -206,8 +218,14 @@ def main() -> None:
     runs = chosen.runs // 20 if chosen.quick else chosen.runs
     place = about("pydantic")
     print(" · ".join(f"{key}: {value}" for key, value in place.items()), end="\n\n")
-    with tempfile.TemporaryDirectory(dir=os.environ.get("BENCH_DIR")) as directory:
+    beside = os.environ.get("BENCH_DIR")
+    with tempfile.TemporaryDirectory(dir=beside) as directory:
         ari.configure(directory=directory, retention_bytes=2**40)
+        bare(runs)
+        plain, registry = rebuild(directory)
+        registry.close()
+    with tempfile.TemporaryDirectory(dir=beside) as directory:
+        ari.configure(directory=directory)
         corpus = Corpus()
         begin = time.perf_counter()
         large = tree(corpus, BATCH)
@@ -217,7 +235,7 @@ def main() -> None:
             tree(corpus, 100)
         print(f"recorded in {time.perf_counter() - begin:.0f} s")
         built, registry = rebuild(directory)
-        show([built])
+        show([{"runs that say": "their names", **plain}, {"runs that say": "20 words, twice", **built}])
         questions = ask(registry, corpus, large)
         begin = time.perf_counter()
         difference = registry.diff(*batches)
@@ -226,7 +244,7 @@ def main() -> None:
         portions = 3 if chosen.quick else 10
         alone = grow(registry, corpus, portions)
         with computing():
-            beside = grow(registry, corpus, portions)
+            busy = grow(registry, corpus, portions)
         grown: list[Row] = [
             {
                 "growth": what,
@@ -234,14 +252,14 @@ def main() -> None:
                 "first": f"{rates[0]:,.0f}",
                 "last": f"{rates[-1]:,.0f}",
             }
-            for what, rates in (("alone", alone), ("beside a thread that computes", beside))
+            for what, rates in (("alone", alone), ("beside a thread that computes", busy))
         ]
         show(grown)
         show(questions)
         found = {what: len(getattr(difference, what)) for what in ("newly_failed", "fixed", "slower", "missing", "new")}
         print(f"two batches of {BATCH:,} items that differ in {len(differing)}: {found}")
     if chosen.json:
-        figures = {"about": place, "rebuild": built, "growth": grown, "questions": questions}
+        figures = {"about": place, "rebuild": [plain, built], "growth": grown, "questions": questions}
         chosen.json.write_text(json.dumps(figures, indent=2) + "\n")
 
 

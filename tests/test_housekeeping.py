@@ -84,6 +84,19 @@ def test_a_writer_gets_through_a_folder_of_thousands_of_files(tmp_path: Path) ->
     assert len(files(tmp_path)) < 1000
 
 
+def test_a_writer_that_does_not_see_to_all_files_folds_none_twice(tmp_path: Path) -> None:
+    """Not even while what was folded has to stay, and more is there than it looks at."""
+    dead(tmp_path, 300)
+    with eager(_MIN_JOURNALS=8, _MAX_FILES_OF_WRITER=40, _MAX_SOURCES_OF_WRITER=16, _WRITER_S=1, _SETTLED_S=1e9):
+        for _ in range(30):
+            housekeeping.keep_house(str(tmp_path), FOR_EVER, process_id="0" * 32)
+    headers = [
+        line for path in bundles(tmp_path) for line in path.read_bytes().splitlines() if b"process.started" in line
+    ]
+    assert len(headers) == len(set(headers)) > 200
+    assert len(files(tmp_path)) == 300 + len(bundles(tmp_path))
+
+
 MANY_PROCESSES = """
 import os
 import agent_run_id.housekeeping as house
@@ -237,23 +250,12 @@ def test_a_process_that_goes_on_in_another_file_meanwhile_is_not_folded(tmp_path
         dead(tmp_path, 3)
 
         def rotate(when: str, path: object) -> None:
-            if when == "after scandir":
+            if when == "after listdir":
                 program.tell()
                 program.hear()
 
-        class Listed(Watched):
-            def __getattr__(self, name: str) -> Any:
-                return self.listed if name == "scandir" else super().__getattr__(name)
-
-            @contextlib.contextmanager
-            def listed(self, path: str) -> Iterator[list[os.DirEntry[str]]]:
-                with os.scandir(path) as entries:
-                    listed = list(entries)
-                rotate("after scandir", path)
-                yield listed
-
         with eager() as patch:
-            patch.setattr(housekeeping, "os", Listed(rotate))
+            patch.setattr(housekeeping, "os", Watched(rotate, "listdir"))
             keep(tmp_path)
             keep(tmp_path)
         assert set(before) <= set(files(tmp_path))

@@ -360,7 +360,7 @@ print(accounts().dropped)
 """
 
 
-@pytest.mark.parametrize("calls", [["scandir"], ["unlink"], ["open"], ["stat"], ["rename"], ["utime"], ["urandom"]])
+@pytest.mark.parametrize("calls", [["listdir"], ["unlink"], ["open"], ["stat"], ["rename"], ["utime"], ["urandom"]])
 def test_a_program_that_cannot_keep_house_records_all_the_same(calls: list[str], tmp_path: Path) -> None:
     dead(tmp_path, 100, age_s=2 * DAY_S)
     env = {"AGENT_RUN_RETENTION_DAYS": "1.5", "AGENT_RUN_RETENTION_BYTES": "50000"}

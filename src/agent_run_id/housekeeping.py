@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from agent_run_id.events import BUNDLE_STARTED, FORMAT_VERSION, encode_fixed, encode_line
 from agent_run_id.filesystems import sync
-from agent_run_id.layout import JOURNALS, Name, bundle_name, parse_name
+from agent_run_id.layout import BUNDLE, JOURNALS, Name, bundle_name, parse_name
 from agent_run_id.liveness import is_header, liveness_of
 
 if TYPE_CHECKING:
@@ -146,9 +146,12 @@ class _House:
         self._most = _MAX_SOURCES if is_patient else _MAX_SOURCES_OF_WRITER
         self._part = min(_MAX_BUNDLE, retention.part)
         self._most_bytes = self._part if is_patient else min(_MAX_BUNDLE_OF_WRITER, self._part)
-        self._files = list(self._scan() if is_patient else islice(self._scan(), _MAX_FILES_OF_WRITER))
         self._sources: set[str] = set()  # what is in a bundle that is not known to be on the disk yet
         self._unsettled: set[str] = set()  # bundles of which something that is in them is still here
+        names = os.listdir(folder)  # noqa: PTH208
+        if not is_patient and len(names) > _MAX_FILES_OF_WRITER:
+            names = self._most_urgent(names)
+        self._files = list(self._scan(names))
         self._newest: dict[str, int] = {}
         for file in self._files:
             owner, number, _ = file.name
@@ -163,17 +166,45 @@ class _House:
         self._fold(self._journals(), _MIN_JOURNALS, _journal_content)
         self._fold(self._bundles(), _MIN_BUNDLES, _bundle_content)
 
-    def _scan(self) -> Iterator[_File]:
-        with os.scandir(self._folder) as entries:
-            for entry in entries:
-                with suppress(FileNotFoundError):
-                    name, status = parse_name(entry.name), entry.stat(follow_symlinks=False)
-                    if not stat.S_ISREG(status.st_mode):
-                        continue
-                    if name is not None:
-                        yield _File(entry.path, name, status.st_size, status.st_mtime)
-                    elif entry.name.endswith(".new") and self._now - status.st_mtime > _HIDDEN_S:
-                        _remove(entry.path)  # of a process that died before it gave it its name
+    def _most_urgent(self, names: list[str]) -> list[str]:
+        """Of very many files those about which something can be done now: bundles first, then the oldest journals.
+
+        Who does not see a bundle folds once more what is in it; so what the bundles hold is noted, and left out until
+        it can be removed.
+        """
+        names = sorted(name for name in names if not name.startswith("."))  # they begin with when they were made
+        here = set(names)
+        chosen: list[str] = []
+        for name in [name for name in names if f"-{BUNDLE}-" in name]:
+            path = os.path.join(self._folder, name)  # noqa: PTH118
+            chosen.append(name)
+            sources = here.intersection(_sources_of(path))
+            if sources and not self._is_settled(path):
+                self._unsettled.add(path)
+                self._sources |= sources
+            elif sources and len(chosen) < _MAX_FILES_OF_WRITER:
+                chosen += sources
+        known = self._sources.union(chosen)
+        journals = (name for name in names if name not in known)
+        return chosen + list(islice(journals, max(0, _MAX_FILES_OF_WRITER - len(chosen))))
+
+    def _is_settled(self, bundle: str) -> bool:
+        """Whether a bundle is on the disk by now."""
+        with suppress(OSError):  # it was removed meanwhile
+            return self._now - os.stat(bundle).st_ctime > _SETTLED_S  # noqa: PTH116
+        return False
+
+    def _scan(self, names: list[str]) -> Iterator[_File]:
+        for file_name in names:
+            path = os.path.join(self._folder, file_name)  # noqa: PTH118
+            with suppress(FileNotFoundError):
+                name, status = parse_name(file_name), os.lstat(path)
+                if not stat.S_ISREG(status.st_mode):
+                    continue
+                if name is not None:
+                    yield _File(path, name, status.st_size, status.st_mtime)
+                elif file_name.endswith(".new") and self._now - status.st_mtime > _HIDDEN_S:
+                    _remove(path)  # of a process that died before it gave it its name
 
     def _is_late(self) -> bool:
         return self._deadline is not None and time.monotonic() > self._deadline
@@ -218,9 +249,9 @@ class _House:
         removed = 0
         for bundle in [file for file in self._files if file.name.is_bundle]:
             sources = [name for name in _sources_of(bundle.path) if name in here]
-            with suppress(OSError):  # it was removed meanwhile, or the disk is in trouble
+            with suppress(OSError):  # the disk is in trouble
                 is_time = removed < _AT_LEAST or not self._is_late()
-                if sources and is_time and self._now - os.stat(bundle.path).st_ctime > _SETTLED_S:  # noqa: PTH116
+                if sources and is_time and self._is_settled(bundle.path):
                     sync(bundle.path)  # so this takes no time
                     for name in sources:
                         if _remove(here[name].path):
