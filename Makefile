@@ -55,6 +55,7 @@ bench: $(VENV)/.test
 	$(BIN)/python benchmarks/walls.py
 	$(BIN)/python benchmarks/carriers.py
 	$(BIN)/python benchmarks/recording.py
+	$(BIN)/python benchmarks/index.py
 
 clean:
 	rm -rf $(VENV) .ci-venvs .demo-runs .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist site
