@@ -70,6 +70,15 @@ class Segment:
         "read",
     )  # fmt: skip
 
+    number: int
+    found: Found
+    identity: tuple[int, int] | None
+    is_gone: bool
+    modified: float
+    read: int
+    covered: int
+    learned: int
+
     def __init__(self, found: Found, offset: int) -> None:
         self.number = found.header.segment
         self.read = self.covered = self.learned = self._ahead = self._given = offset
@@ -82,7 +91,7 @@ class Segment:
         self.found = found
         self.covered = self.read  # it may have been looked at in vain
         self.is_gone = False
-        self.identity: tuple[int, int] | None = None
+        self.identity = None
 
     def size(self) -> int | None:
         """How long it is by now; None when it is not there, or is another one."""
@@ -178,13 +187,24 @@ class Owner:
 
     __slots__ = ("began", "due_at", "first", "heartbeat", "is_done", "key", "places", "probe_at", "segments", "state")
 
+    began: int
+    due_at: float
+    first: int
+    heartbeat: Found | None
+    is_done: bool
+    key: str
+    places: dict[int, int]
+    probe_at: float
+    segments: dict[int, Segment]
+    state: State
+
     def __init__(self, key: str, places: dict[int, int], state: State) -> None:
         self.key = key
         self.places = places
         self.first = min(places, default=0)
-        self.state: State = state
-        self.segments: dict[int, Segment] = {}
-        self.heartbeat: Found | None = None  # its first file, which it holds the lock of for life
+        self.state = state
+        self.segments = {}
+        self.heartbeat = None  # its first file, which it holds the lock of for life
         self.began = 0
         self.probe_at = self.due_at = 0.0
         self.is_done = False  # it is over, and everything was read

@@ -21,7 +21,12 @@ class Below:
 
     Args:
         ids: Those that are known.
+
+    Attributes:
+        is_unsure: Whether it takes more events to tell of some runs whether they are below.
     """
+
+    is_unsure: bool
 
     def __init__(self, ids: Iterable[str]) -> None:
         self._ids = set(ids)

@@ -14,7 +14,7 @@ from agent_run_id.events import MAX_LEVELS, finite, plain
 from agent_run_id.liveness import State, is_header, liveness_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 __all__ = ["Header", "decode", "header_of", "lines_from", "parse_line", "read_header", "state_of"]
 
@@ -23,7 +23,7 @@ _CHUNK: Final = 4 * 1024 * 1024
 _BEGINNING: Final = b'{"v":'
 _HALF_CHARACTER: Final = rb"\ud"
 # Infinity and NaN are not JSON, and a number too large for a float reads as one: as our own events write them.
-decode = json.JSONDecoder(parse_constant=str, parse_float=lambda text: finite(float(text))).decode
+decode: Callable[[str], Any] = json.JSONDecoder(parse_constant=str, parse_float=lambda text: finite(float(text))).decode
 
 
 @dataclass(frozen=True, slots=True)
