@@ -36,7 +36,7 @@ CAUGHT = [
     pytest.param("stale-sequence", "is there twice", id="stale-sequence, for a number is there twice"),
     pytest.param(
         "buffered",
-        "are missing|there twice|has events of",
+        "are missing|there twice|has events of|and is running now",
         id="buffered, for events are missing, or twice after a fork",
     ),
     pytest.param("unlock-in-fork", WRONGLY_LOST, id="unlock-in-fork, for a living parent's run is lost"),

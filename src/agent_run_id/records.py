@@ -10,7 +10,7 @@ from agent_run_id.events import RUN_ENDED, RUN_STARTED
 from agent_run_id.folding import StoredEvent, came_out, elapsed_of, text_of, told
 from agent_run_id.index.ids import id_text
 from agent_run_id.index.layout import STATUSES
-from agent_run_id.index.rows import decoded, unwrapped
+from agent_run_id.index.rows import COLUMNS, decoded, unwrapped
 from agent_run_id.reading import decode
 from agent_run_id.schema import EventRecord, ProcessRecord, RunRecord
 
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["RUN", "Records", "event_records", "moment"]
 
 RUN: Final = (
-    "SELECT r.*, parent.id AS parent_id, root.id AS root_id FROM runs r"
+    f"SELECT {', '.join(f'r.{column.strip()}' for column in COLUMNS.split(','))},"
+    " parent.id AS parent_id, root.id AS root_id FROM runs r"
     " LEFT JOIN runs parent ON parent.pk = r.parent LEFT JOIN runs root ON root.pk = r.root"
 )
 """What `Records` needs of a run; goes on with a WHERE about `r`, `parent` or `root`."""

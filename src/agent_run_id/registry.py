@@ -431,5 +431,9 @@ def _prefix_of(text: str) -> str | None:
         run_id = RunId.from_token(text) if "." in text else RunId(text)
     except InvalidRunIdError:
         digits = text.lower().replace("-", "")
-        return digits if len(digits) < 32 and _HEX.issuperset(digits) else None
+        if len(digits) >= 32 or not _HEX.issuperset(digits):
+            return None
+        # Hyphens may be left out, but not be elsewhere than they are in an id: "-a" is somebody's name for a run.
+        is_beginning = "-" not in text or id_text(bytes.fromhex(digits.ljust(32, "0"))).startswith(text.lower())
+        return digits if is_beginning else None
     return run_id.value.replace("-", "")
