@@ -18,6 +18,7 @@ import time
 import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
+from urllib.parse import quote
 
 from agent_run_id import settings
 from agent_run_id.errors import StoreError
@@ -205,7 +206,7 @@ class Index:
         # SQLite gives its other files the mode of this one.
         os.close(os.open(new, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         try:
-            with contextlib.closing(_connection(new.absolute().as_uri())) as connection:
+            with contextlib.closing(_connection(_uri(new))) as connection:
                 for pragma in _FOR_BUILDING:
                     connection.execute(f"PRAGMA {pragma}")
                 create_tables(connection)
@@ -262,6 +263,12 @@ def _storable(value: Any) -> Any:
     return value
 
 
+def _uri(path: Path) -> str:
+    # Not `Path.as_uri`: since 3.13 it imports what it needs when it is called, which a process that has given up its
+    # rights meanwhile may not read.
+    return f"file:{quote(os.fsencode(path.absolute()))}"
+
+
 def _connection(path: str) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False, uri=True)
     connection.row_factory = sqlite3.Row
@@ -270,7 +277,7 @@ def _connection(path: str) -> sqlite3.Connection:
 
 def _opened(path: Path) -> sqlite3.Connection:
     """The database at `path`, which must be there and laid out as it should be."""
-    connection = _connection(f"{path.absolute().as_uri()}?mode=rw")
+    connection = _connection(f"{_uri(path)}?mode=rw")
     try:
         _check_layout(connection)
         for pragma in _FOR_SHARING:
