@@ -10,13 +10,14 @@ import threading
 import time
 from collections import deque
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, TypeGuard
+from typing import TYPE_CHECKING, Any, Final
 
 from agent_run_id.errors import InvalidTokenError
 from agent_run_id.events import RUN_STARTED
 from agent_run_id.ids import RunId
 from agent_run_id.lineages import Below
 from agent_run_id.positions import Position
+from agent_run_id.reading import ENVELOPE, LAST_MOMENT, is_count
 from agent_run_id.schema import EventRecord
 from agent_run_id.tailing import Tail
 
@@ -28,9 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Watch"]
 
-_ENVELOPE: Final = frozenset({"v", "type", "run", "time", "seq"})
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_LAST_MOMENT: Final = 253_402_300_799_999_999  # the end of the year 9999, where `datetime` ends
 _NAP_S: Final = 0.1
 """Nobody can wake a task of any event loop from another thread; so it looks whether the watch was closed."""
 
@@ -194,7 +193,7 @@ class Watch:
         """The record of an event, if this watch is about it."""
         event, run_id = line.event, _run_of(line.event)
         seq, when, kind = event.get("seq"), event.get("time"), event.get("type")
-        if run_id is None or not (_is_count(seq) and _is_count(when) and isinstance(kind, str)):
+        if run_id is None or not (is_count(seq) and is_count(when) and isinstance(kind, str)):
             return None
         if self._below is not None:
             if run_id not in self._below:
@@ -203,10 +202,10 @@ class Watch:
         return EventRecord(
             type=kind,
             run_id=run_id.value,
-            time=_EPOCH + timedelta(microseconds=min(when, _LAST_MOMENT)),
+            time=_EPOCH + timedelta(microseconds=min(when, LAST_MOMENT)),
             process_id=line.segment.found.header.process,
             seq=seq,
-            data={name: value for name, value in event.items() if name not in _ENVELOPE},
+            data={name: value for name, value in event.items() if name not in ENVELOPE},
         )
 
 
@@ -215,7 +214,3 @@ def _run_of(event: dict[str, Any]) -> RunId | None:
         return RunId.from_token(event.get("run", ""))
     except InvalidTokenError:  # the first line of a file, or no event at all
         return None
-
-
-def _is_count(value: Any) -> TypeGuard[int]:
-    return isinstance(value, int) and 0 <= value < 2**63

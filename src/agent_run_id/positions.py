@@ -18,6 +18,7 @@ from hashlib import blake2b
 from typing import Any, Final, NoReturn, TypeGuard, cast
 
 from agent_run_id.errors import InvalidCursorError
+from agent_run_id.reading import is_count
 
 __all__ = ["Position", "key_of"]
 
@@ -90,14 +91,10 @@ def _checked(value: Any) -> Position | None:
         numbers = {key: {int(number): offset for number, offset in files.items()} for key, files in places.items()}
     except (TypeError, ValueError, AttributeError):
         return None
-    if not (_is_count(since) and _is_counts(over) and all(map(_is_counts, numbers.values()))):
+    if not (is_count(since) and _is_counts(over) and all(map(_is_counts, numbers.values()))):
         return None
     return Position(since, {key: since + behind for key, behind in over.items()}, numbers)
 
 
-def _is_count(value: Any) -> TypeGuard[int]:
-    return type(value) is int and 0 <= value < 2**63
-
-
 def _is_counts(value: Any) -> TypeGuard[dict[str, int]]:
-    return isinstance(value, dict) and all(map(_is_count, cast("dict[str, Any]", value).values()))
+    return isinstance(value, dict) and all(map(is_count, cast("dict[str, Any]", value).values()))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, TypeGuard, cast
 
 from agent_run_id.events import MAX_LEVELS, finite, plain
 from agent_run_id.liveness import State, is_header, liveness_of
@@ -16,8 +16,23 @@ from agent_run_id.liveness import State, is_header, liveness_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["Header", "decode", "header_of", "lines_from", "parse_line", "read_header", "state_of"]
+__all__ = [
+    "ENVELOPE",
+    "LAST_MOMENT",
+    "Header",
+    "decode",
+    "header_of",
+    "is_count",
+    "lines_from",
+    "parse_line",
+    "read_header",
+    "state_of",
+]
 
+ENVELOPE: Final = frozenset({"v", "type", "run", "time", "seq"})
+"""The fields every event has; those of its type come behind them."""
+LAST_MOMENT: Final = 253_402_300_799_999_999
+"""The end of the year 9999, where `datetime` ends, in microseconds."""
 _HEADER_BYTES: Final = 65_536
 _CHUNK: Final = 4 * 1024 * 1024
 _BEGINNING: Final = b'{"v":'
@@ -104,3 +119,8 @@ def _loads(line: bytes) -> dict[str, Any] | None:
     if line.count(b"[") + line.count(b"{") > MAX_LEVELS:  # it may be deeper than we would have written it
         value = {name: plain(item) for name, item in cast("dict[str, Any]", value).items()}
     return cast("dict[str, Any]", value)
+
+
+def is_count(value: Any) -> TypeGuard[int]:
+    """Whether this is a number or a time as an event has it: a whole number that SQLite can hold, from 0."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63

@@ -8,24 +8,21 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeGuard, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from pydantic_core import from_json
 
 from agent_run_id.errors import InvalidTokenError
 from agent_run_id.events import BUNDLE_STARTED, PROCESS_STARTED
 from agent_run_id.ids import RunId
-from agent_run_id.reading import parse_line
+from agent_run_id.reading import ENVELOPE, LAST_MOMENT, is_count, parse_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-__all__ = ["ENVELOPE", "Line", "Tokens", "parse_piece", "read_pieces"]
+__all__ = ["Line", "Tokens", "parse_piece", "read_pieces"]
 
-ENVELOPE: Final = frozenset({"v", "type", "run", "time", "seq"})
-"""The fields every event has; those of its type come behind them."""
 _PIECE: Final = 2 * 1024 * 1024
-_LAST_MOMENT: Final = 253_402_300_799_999_999  # the end of the year 9999, where `datetime` ends
 _HEADERS: Final = frozenset({PROCESS_STARTED, BUNDLE_STARTED})
 # An event as `Journal` writes it. What looks otherwise may be one all the same.
 _EVENTS: Final = re.compile(
@@ -175,14 +172,8 @@ def _line(event: dict[str, Any], tokens: Tokens) -> Line | None:
     seq, time, kind, run = event.get("seq"), event.get("time"), event.get("type"), event.get("run")
     if kind in _HEADERS:
         return Line("", 0, 0, cast("str", kind), "", event)
-    if not (
-        _is_count(seq) and _is_count(time) and isinstance(kind, str) and isinstance(run, str) and tokens.knows(run)
-    ):
+    if not (is_count(seq) and is_count(time) and isinstance(kind, str) and isinstance(run, str) and tokens.knows(run)):
         return None
     data = {name: value for name, value in event.items() if name not in ENVELOPE}
     raw = json.dumps(data, ensure_ascii=False, separators=(",", ":"))[1:-1]
-    return Line(run, seq, min(time, _LAST_MOMENT), kind, raw, event)
-
-
-def _is_count(value: Any) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
+    return Line(run, seq, min(time, LAST_MOMENT), kind, raw, event)
