@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from agent_run_id import RunId, RunNotFound, RunRegistry, Stats, child_env, start_run
 from tests.journal_programs.indexes import SEEN, index_of, started
-from tests.journal_programs.journals import T0, encode, event, journals_of, write_journal
+from tests.journal_programs.journals import T0, crafted, encode, event, journals_of, write_journal
 from tests.journal_programs.model import EPOCH, Model
 from tests.journal_programs.programs import run_program
 from tests.journal_programs.worlds import ALIASES, Part, World, worlds
@@ -60,7 +60,7 @@ def test_a_run_is_found_by_every_name_it_has_elsewhere(world: World) -> None:
     with written(world.parts) as (_, registry):
         for alias in ALIASES:
             known = {run for run in model.runs if alias in model.record(run)["aliases"]}
-            known |= {run for run in model.runs if alias == "0" and run.startswith("0")}
+            known = known or {run for run in model.runs if alias == "0" and run.startswith("0")}
             if len(known) == 1:
                 assert {registry.get(alias).id} == known
             else:
@@ -176,6 +176,17 @@ def test_a_name_that_also_begins_an_id_says_so(registry: RunRegistry) -> None:
     with pytest.raises(RunNotFound) as caught:
         registry.get(other.id.short())
     assert set(caught.value.candidates) == {run.id.value, other.id.value}
+
+
+@pytest.mark.parametrize("name", ["0", "4711", "4711aBc"])
+def test_a_name_counts_for_more_than_an_abbreviation_no_log_line_has(name: str, tmp_path: Path) -> None:
+    """Numbers are names too, and among many runs each short one begins somebody's id."""
+    other, run = (RunId(f"{digits}-0000-4000-8000-000000000000") for digits in (name.lower().ljust(8, "0"), "ffffffff"))
+    lines = [event(0, "run.started", other, name="other"), event(0, "run.started", run, name="run", aliases=[name])]
+    crafted(tmp_path, lines)
+    with RunRegistry(tmp_path) as registry:
+        assert registry.get(name).name == "run"
+        assert registry.get(other.short()).name == "other"
 
 
 def test_no_run_can_take_the_id_of_another_for_a_name(registry: RunRegistry) -> None:

@@ -133,6 +133,7 @@ def test_the_words_of_the_search_language_are_words(word: str, registry: RunRegi
 
 @pytest.mark.parametrize("text", [text for text in HOSTILE if text.strip()], ids=lambda text: ascii(text)[:30])
 def test_any_text_can_be_another_name_of_a_run(text: str, registry: RunRegistry) -> None:
+    """A digit or two of an id too: as a name it counts for more than as a beginning, whichever ids the runs got."""
     with start_run("run") as run, start_run("other"):
         registry.alias(run.id, text)
         found = registry.get(run.id).aliases[0]

@@ -44,6 +44,8 @@ __all__ = ["RunRegistry"]
 
 _LAST: Final = "@last"
 _HEX: Final = frozenset("0123456789abcdef")
+_SHORT: Final = 8
+"""Digits of an id in a log line. A shorter beginning gives way to a name: among many runs "4711" begins some id."""
 
 
 class RunRegistry:
@@ -402,7 +404,8 @@ class RunRegistry:
         if prefix is not None and len(prefix) == 32 and named:
             return named[0]  # a whole id is no other run's name, whoever gave it one
         found = self._index.read(f"{RUN} WHERE r.pk IN (SELECT run FROM aliases WHERE alias = ?) LIMIT 100", [text])
-        found += [row for row in named if row["pk"] not in {other["pk"] for other in found}]
+        if not (found and prefix is not None and len(prefix) < _SHORT):
+            found += [row for row in named if row["pk"] not in {other["pk"] for other in found}]
         if len(found) != 1:
             raise RunNotFound(text, tuple(id_text(row["id"]) for row in found))
         return found[0]
