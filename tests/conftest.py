@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -48,3 +50,11 @@ def registry() -> Iterator[RunRegistry]:
     """Nothing a test records leaves the test; this is where to look at it."""
     with capture_runs() as captured:
         yield captured
+
+
+@pytest.fixture
+def open_to_all() -> Iterator[Path]:
+    """A place that every user can get to."""
+    with tempfile.TemporaryDirectory() as temporary:
+        Path(temporary).chmod(0o777)
+        yield Path(temporary)

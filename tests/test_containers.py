@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -18,19 +17,8 @@ from tests.commands import runid
 from tests.journal_programs.journals import event, held, journals_of, read_lines, write_journal
 from tests.journal_programs.programs import IS_ROOT, NOBODY, Program, run_program
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 ON_LINUX = sys.platform == "linux"
 RUNS = [RunId(f"{digit * 8}-1111-4111-8111-111111111111") for digit in "abcd"]
-
-
-@pytest.fixture
-def open_to_all() -> Iterator[Path]:
-    """A place that every user can get to."""
-    with tempfile.TemporaryDirectory() as temporary:
-        Path(temporary).chmod(0o777)
-        yield Path(temporary)
 
 
 def states_in(directory: Path) -> dict[str | None, str | None]:

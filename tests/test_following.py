@@ -14,10 +14,10 @@ import anyio
 import anyio.abc
 import pytest
 
-from agent_run_id import ROOT, InvalidCursorError, RunId, RunNotFound, RunRegistry, StoreError, configure, start_run
+from agent_run_id import ROOT, InvalidCursorError, RunId, RunNotFound, RunRegistry, configure, start_run
 from tests.journal_programs.houses import dead, eager, keep
 from tests.journal_programs.journals import crafted, event, started, write_journal
-from tests.journal_programs.programs import IS_ROOT, Program, run_program
+from tests.journal_programs.programs import IS_ROOT, NOBODY, Program, run_program
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -391,11 +391,25 @@ def test_what_is_no_length_of_time_is_refused(registry: RunRegistry, options: di
         registry.watch(**options)  # type: ignore[arg-type]
 
 
-@pytest.mark.skipif(IS_ROOT, reason="root may read everything")
-def test_a_directory_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "journal").mkdir(mode=0)
-    with pytest.raises(StoreError):
-        RunRegistry(tmp_path).watch()
+WATCHES_WHAT_IT_MAY_NOT_READ = """
+import os, sys
+import agent_run_id as ari
+with ari.RunRegistry(sys.argv[1]) as registry:
+    registry.find()  # what is imported late is imported before the user changes
+    os.chmod(f"{sys.argv[1]}/journal", 0)
+    if int(sys.argv[2]) >= 0:
+        os.setuid(int(sys.argv[2]))
+    try:
+        registry.watch()
+    except ari.StoreError as error:
+        print(error)
+"""
+
+
+def test_a_directory_that_cannot_be_read_is_refused(open_to_all: Path) -> None:
+    write_journal(open_to_all, [])
+    said = run_program(WATCHES_WHAT_IT_MAY_NOT_READ, str(open_to_all), str(NOBODY if IS_ROOT else -1))
+    assert "Permission denied" in said
 
 
 def test_a_fork_of_the_recording_process_is_seen(registry: RunRegistry) -> None:
