@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from datetime import timedelta
 from pathlib import Path
@@ -205,3 +206,22 @@ def test_a_chain_of_thousands_of_runs_can_be_asked_anything(tmp_path: Path) -> N
         assert str(tree).count("\n") == 5_000
         assert [record.id for record in registry.find(limit=3, order="oldest")] == [run.value for run in chain[:3]]
         assert len(registry.find(limit=3, user_id="u")) == 3
+
+
+def test_a_tree_tells_all_when_its_registry_is_closed(tmp_path: Path) -> None:
+    """Records are made when somebody looks at them, of what was read when the tree was."""
+    top, below = RunId.generate(), [RunId.generate() for _ in range(3)]
+    crafted(tmp_path, [started(top, user_id="u")], name="top", process="a" * 32, program="agent")
+    for number, run in enumerate(below):
+        child = RunId.from_token(f"{run.value}.{top.value}.{top.value}.1")
+        program = f"worker-{number}"
+        crafted(tmp_path, [started(child, input=number)], name=program, process=str(number) * 32, program=program)
+    with RunRegistry(tmp_path) as registry:
+        tree = registry.tree(top)
+        records = {run.value: registry.get(run) for run in [top, *below]}
+    shutil.rmtree(tmp_path)
+    assert {node.record.id: node.record for node in tree} == records
+    assert {node.record.process.program for node in tree.children if node.record.process} == {
+        "worker-0", "worker-1", "worker-2",
+    }  # fmt: skip
+    assert tree.children[0].record is tree.children[0].record

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from agent_run_id.events import RUN_ENDED, RUN_STARTED
 from agent_run_id.folding import StoredEvent, came_out, elapsed_of, text_of, told
+from agent_run_id.growing import Lineage, Sketch
 from agent_run_id.index.ids import id_text
 from agent_run_id.index.layout import STATUSES
 from agent_run_id.index.rows import COLUMNS, decoded, unwrapped
@@ -16,7 +18,7 @@ from agent_run_id.schema import EventRecord, ProcessRecord, RunRecord
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, Sequence
 
     from agent_run_id.index import Index
 
@@ -29,16 +31,8 @@ RUN: Final = (
 )
 """What `Records` needs of a run; goes on with a WHERE about `r`, `parent` or `root`."""
 _LINEAGE: Final = "SELECT pk, id, parent, root, depth, user_id, session_id FROM runs WHERE pk = ?"
+_PROCESS: Final = "SELECT pk, id, state, header FROM processes"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-class _Place(NamedTuple):
-    """Where a run is in the whole tree, and what it has from the runs above it."""
-
-    root_id: str
-    depth: int
-    user_id: str | None
-    session_id: str | None
 
 
 class Records:
@@ -50,7 +44,7 @@ class Records:
 
     def __init__(self, index: Index) -> None:
         self._index = index
-        self._places: dict[int, _Place] = {}
+        self._places: dict[int, Lineage] = {}
         self._processes: dict[int, ProcessRecord | None] = {}
         self._texts: dict[bytes, str] = {}
 
@@ -62,10 +56,17 @@ class Records:
         """
         return self._record(row, self._place(row))
 
-    def own(self, row: sqlite3.Row) -> RunRecord:
-        """The record of a run with what it says of itself alone: the tree puts it in its place."""
-        root = row["id"] if row["root_id"] is None else row["root_id"]
-        return self._record(row, _Place(self._text(root), row["depth"], row["user_id"], row["session_id"]))
+    def sketches(self, rows: Sequence[sqlite3.Row]) -> Iterator[Sketch]:
+        """What a tree must know of runs to put them in their places. Nothing is read for their records later."""
+        owners = self._load_processes({row["owner"] for row in rows})
+        for row in rows:
+            (
+                _, key, _, _, depth, _, _, _, _, user, session, owner, seq, started_at, _, _, _, _, _, _, parent, root,
+            ) = row  # fmt: skip
+            text = id_text(key)
+            own = Lineage(text if root is None else self._text(root), depth, user, session)
+            above = None if parent is None else self._text(parent)
+            yield Sketch(text, above, own, started_at, owners[owner], seq or 0, partial(self._record, row))
 
     def above(self, row: sqlite3.Row) -> list[RunRecord]:
         """The records of the runs above one: its parent first."""
@@ -81,7 +82,7 @@ class Records:
             found.append(self.placed(row))
         return found
 
-    def _place(self, top: sqlite3.Row) -> _Place:
+    def _place(self, top: sqlite3.Row) -> Lineage:
         pk: int = top["pk"]
         if pk in self._places:
             return self._places[pk]
@@ -101,7 +102,7 @@ class Records:
             base = self._places[row["pk"]] = _below(row, base)
         return self._places[pk]
 
-    def _record(self, row: sqlite3.Row, place: _Place) -> RunRecord:
+    def _record(self, row: sqlite3.Row, place: Lineage) -> RunRecord:
         # By their place: by name it would take a quarter of the time, and a tree has ten thousand.
         (
             _, key, _, _, _, status, name, kind, name_within, _, _, owner, seq, started_at, started,
@@ -131,9 +132,17 @@ class Records:
 
     def _process(self, owner: int) -> ProcessRecord | None:
         if owner not in self._processes:
-            rows = self._index.read("SELECT id, state, header FROM processes WHERE pk = ?", [owner])
+            rows = self._index.read(f"{_PROCESS} WHERE pk = ?", [owner])
             self._processes[owner] = _process_record(rows[0]) if rows else None
         return self._processes[owner]
+
+    def _load_processes(self, owners: set[int | None]) -> dict[int | None, str]:
+        """Have the processes of owners at hand, and give their ids."""
+        wanted = json.dumps([owner for owner in owners if owner not in self._processes])
+        for row in self._index.read(f"{_PROCESS} WHERE pk IN (SELECT value FROM json_each(?))", [wanted]):
+            self._processes[row["pk"]] = _process_record(row)
+        known = ((owner, None if owner is None else self._processes.get(owner)) for owner in owners)
+        return {owner: "" if process is None else process.id for owner, process in known}
 
     def events(self, row: sqlite3.Row) -> list[StoredEvent]:
         """All that was recorded of a run, in no order; `row` must be of `RUN`."""
@@ -156,12 +165,12 @@ def _above(row: sqlite3.Row) -> int | None:
     return above
 
 
-def _below(row: sqlite3.Row, base: _Place | None) -> _Place:
+def _below(row: sqlite3.Row, base: Lineage | None) -> Lineage:
     if base is None:
-        return _Place(
+        return Lineage(
             id_text(row["id"]), 0 if row["parent"] is None else row["depth"], row["user_id"], row["session_id"]
         )
-    return _Place(
+    return Lineage(
         base.root_id,
         base.depth + (row["depth"] if row["parent"] is None else 1),
         base.user_id if row["user_id"] is None else row["user_id"],

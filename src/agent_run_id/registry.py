@@ -18,6 +18,7 @@ from agent_run_id.errors import InvalidRunIdError, RunNotFound, StoreError
 from agent_run_id.finding import BELOW, Query
 from agent_run_id.folding import in_order
 from agent_run_id.following import Watch
+from agent_run_id.growing import sketch
 from agent_run_id.ids import RunId
 from agent_run_id.index import Index
 from agent_run_id.index.ids import id_text
@@ -26,7 +27,7 @@ from agent_run_id.records import RUN, Records, event_records
 from agent_run_id.runs import UNSET, Run
 from agent_run_id.starting import start_known_run
 from agent_run_id.surveys import counts_below, counts_of_trees, is_frequent, stats, trees_of, usage
-from agent_run_id.tree import Tree, grow
+from agent_run_id.tree import Tree, grow_sketched
 
 if TYPE_CHECKING:
     import os
@@ -105,7 +106,7 @@ class RunRegistry:
         row = self._find_one(ref)
         records = self._records()
         rows = self._index.read(f"{RUN} WHERE r.parent = ?", [row["pk"]])
-        return [node.record for node in grow(records.placed(row), [records.own(child) for child in rows]).children]
+        return [node.record for node in grow_sketched(sketch(records.placed(row)), records.sketches(rows)).children]
 
     def ancestors(self, ref: RunId | str) -> list[RunRecord]:
         """The runs above one: its parent first, the root last; as many as are known.
@@ -137,7 +138,7 @@ class RunRegistry:
             below = self._index.read(f"{RUN} WHERE {inside}", [json.dumps(list(roots))])
         else:
             below = self._index.read(f"{BELOW} {RUN} JOIN below ON below.pk = r.pk", [row["pk"]])
-        return grow(records.placed(row), [records.own(r) for r in below if r["pk"] != row["pk"]])
+        return grow_sketched(sketch(records.placed(row)), records.sketches([r for r in below if r["pk"] != row["pk"]]))
 
     def diff(
         self,

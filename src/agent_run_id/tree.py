@@ -14,7 +14,7 @@ from agent_run_id.drawing import Row, draw
 from agent_run_id.errors import InvalidRunIdError, RunNotFound
 from agent_run_id.figures import Figures, Sums, self_time, sum_up
 from agent_run_id.frozen import Frozen, put
-from agent_run_id.growing import Lineage, Place, places
+from agent_run_id.growing import Place, places, sketch
 from agent_run_id.ids import RunId
 from agent_run_id.usage import by_model
 
@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from datetime import timedelta
 
+    from agent_run_id.growing import Lineage, Sketch
     from agent_run_id.schema import RunRecord, Status, UsageTotal
 
-__all__ = ["Tree", "grow"]
+__all__ = ["Tree", "grow", "grow_sketched"]
 
 
 class Tree(Frozen):
@@ -37,20 +38,33 @@ class Tree(Frozen):
             bring about; None when it does not.
     """
 
-    __slots__ = ("__weakref__", "_lineage", "_said", "_sums", "_top", "_whole", "children", "detached", "skew")
+    __slots__ = (
+        "__weakref__",
+        "_lineage",
+        "_record",
+        "_sketch",
+        "_sums",
+        "_top",
+        "_whole",
+        "children",
+        "detached",
+        "skew",
+    )
 
     children: tuple[Tree, ...]
     detached: bool
     skew: timedelta | None
-    _said: RunRecord
-    _lineage: Lineage | None
+    _sketch: Sketch
+    _lineage: Lineage
+    _record: RunRecord | None
     _sums: Sums | None
     _top: ref[Tree] | None  # weak, or a tree of a million runs would wait for the collector
     _whole: Tree | None
 
     def __init__(self, place: Place) -> None:
-        put(self, "_said", place.record)
+        put(self, "_sketch", place.sketch)
         put(self, "_lineage", place.lineage)
+        put(self, "_record", None)
         put(self, "children", ())
         put(self, "detached", place.detached)
         put(self, "skew", place.skew)
@@ -61,11 +75,13 @@ class Tree(Frozen):
     @property
     def record(self) -> RunRecord:
         """The run, with what it has from the runs above: root and depth, user and session."""
-        lineage = self._lineage
-        if lineage is not None:  # a copy is dear, and of most nodes of a large tree nobody asks for it
-            put(self, "_said", self._said.model_copy(update=lineage._asdict()))
-            put(self, "_lineage", None)
-        return self._said
+        if self._whole is not None:
+            return self._whole.record
+        record = self._record
+        if record is None:  # two threads at once make the same
+            record = self._sketch.make(self._lineage)
+            put(self, "_record", record)
+        return record
 
     def __iter__(self) -> Iterator[Tree]:
         return self.walk()
@@ -77,7 +93,7 @@ class Tree(Frozen):
         return True  # it has its own run at least; counting them all to say so would cost a walk
 
     def __repr__(self) -> str:
-        return f"<Tree of {self._said.id[:8]} {self._said.name!r}: {len(self)} runs>"
+        return f"<Tree of {self._sketch.id[:8]} {self.record.name!r}: {len(self)} runs>"
 
     def __str__(self) -> str:
         return self.render()
@@ -89,8 +105,8 @@ class Tree(Frozen):
         # As a list: pickle follows what is nested by calling itself.
         nodes, parents = _level_by_level(self)
         if self._whole is not None:
-            return _filtered, (self._whole, {node._said.id for node in nodes})
-        return _built, ([_place(node) for node in nodes], parents)
+            return _filtered, (self._whole, {node._sketch.id for node in nodes})
+        return _rebuilt, ([(node.record, node.detached, node.skew) for node in nodes], parents)
 
     # Looking ----------------------------------------------------------------------------------------------------------
 
@@ -127,7 +143,7 @@ class Tree(Frozen):
         return [
             node
             for node in self.walk()
-            if all(getattr(node._said, field) == value for field, value in pairs) and (meant is None or meant(node))
+            if all(getattr(node.record, field) == value for field, value in pairs) and (meant is None or meant(node))
         ]
 
     def path(self, what: RunId | str | Tree) -> list[Tree]:
@@ -139,12 +155,12 @@ class Tree(Frozen):
         Raises:
             RunNotFound: (a `LookupError`) no run of this tree answers to `what`, or more than one does.
         """
-        text = what._said.id if isinstance(what, Tree) else str(what)
+        text = what._sketch.id if isinstance(what, Tree) else str(what)
         nodes, parents = _level_by_level(self)
         meant = _meant(text)
         found = [place for place, node in enumerate(nodes) if meant(node)]
         if len(found) != 1:
-            raise RunNotFound(text, tuple(nodes[place]._said.id for place in found))
+            raise RunNotFound(text, tuple(nodes[place]._sketch.id for place in found))
         (place,), path = found, list[Tree]()
         while place >= 0:
             path.append(nodes[place])
@@ -179,7 +195,7 @@ class Tree(Frozen):
         numbers = {place: number for number, place in enumerate(place for place, keep in enumerate(kept) if keep)}
         shown = [nodes[place] for place in numbers]
         return _built(
-            [_place(node) for node in shown],
+            [Place(node._sketch, node._lineage, node.detached, node.skew) for node in shown],
             [-1, *(numbers[parents[place]] for place in list(numbers)[1:])],
             [node._whole or node for node in shown],
         )
@@ -189,7 +205,7 @@ class Tree(Frozen):
     @property
     def own(self) -> Figures:
         """What this run comes to by itself."""
-        return _summed(self).of(self._said)
+        return _summed(self).of(self.record)
 
     @property
     def subtree(self) -> Figures:
@@ -205,7 +221,7 @@ class Tree(Frozen):
         children = (self._whole or self).children
         if any(child.detached or child.skew for child in children):
             return None
-        return self_time(self._said, (child._said for child in children))
+        return self_time(self.record, (child.record for child in children))
 
     @property
     def hidden(self) -> int:
@@ -223,7 +239,7 @@ class Tree(Frozen):
 
     def usages(self) -> dict[str, UsageTotal]:
         """What each node and all below it used, by id."""
-        return {node._said.id: _summed(node).usage for node in self.walk()}
+        return {node._sketch.id: _summed(node).usage for node in self.walk()}
 
     def usage_by_model(self, *, own: bool = False) -> dict[str, UsageTotal]:
         """What this run and all below it used, by model.
@@ -233,11 +249,11 @@ class Tree(Frozen):
         """
         whole = self._whole or self
         if own:
-            reports = whole._said.usage if _summed(whole).own.calls else ()
+            reports = whole.record.usage if _summed(whole).own.calls else ()
             return by_model([(0, None, reports)])
         nodes, parents = _level_by_level(whole)
         return by_model(
-            (place, parent if parent >= 0 else None, node._said.usage)
+            (place, parent if parent >= 0 else None, node.record.usage)
             for place, (node, parent) in enumerate(zip(nodes, parents, strict=True))
         )
 
@@ -257,7 +273,6 @@ class Tree(Frozen):
         return draw(self, max_depth=max_depth, max_children=max_children)
 
 
-@collector_off()
 def grow(top: RunRecord, below: Iterable[RunRecord]) -> Tree:
     """Build the tree of `top` from the records below it, in any order.
 
@@ -265,6 +280,12 @@ def grow(top: RunRecord, below: Iterable[RunRecord]) -> Tree:
     those that claim to be above each other. User and session come from the nearest run above that says so. Nothing is
     rejected for its time.
     """
+    return grow_sketched(sketch(top), map(sketch, below))
+
+
+@collector_off()
+def grow_sketched(top: Sketch, below: Iterable[Sketch]) -> Tree:
+    """What `grow` does, from less: the record of a run is made when somebody looks at it."""
     return _built(*places(top, below))
 
 
@@ -287,8 +308,9 @@ def _built(found: Iterable[Place], parents: Sequence[int], wholes: Sequence[Tree
     return nodes[0]
 
 
-def _place(node: Tree) -> Place:
-    return Place(node._said, node._lineage, node.detached, node.skew)
+def _rebuilt(nodes: Iterable[tuple[RunRecord, bool, timedelta | None]], parents: Sequence[int]) -> Tree:
+    found = ((sketch(record), detached, skew) for record, detached, skew in nodes)
+    return _built((Place(run, run.own, detached, skew) for run, detached, skew in found), parents)
 
 
 def _summed(node: Tree) -> Sums:
@@ -298,14 +320,14 @@ def _summed(node: Tree) -> Sums:
         top = None if node._top is None else node._top()
         nodes, parents = _level_by_level(node if top is None else top)
         with collector_off():
-            for other, sums in zip(nodes, sum_up([one._said for one in nodes], parents), strict=True):
+            for other, sums in zip(nodes, sum_up([one.record for one in nodes], parents), strict=True):
                 put(other, "_sums", sums)
     assert node._sums is not None  # noqa: S101 - it is one of those
     return node._sums
 
 
 def _filtered(whole: Tree, kept: set[str]) -> Tree:
-    return whole.filter(lambda node: node._said.id in kept)
+    return whole.filter(lambda node: node._sketch.id in kept)
 
 
 def _level_by_level(top: Tree) -> tuple[list[Tree], list[int]]:
@@ -328,12 +350,12 @@ def _meant(what: RunId | str | Callable[[Tree], object]) -> Callable[[Tree], obj
         text = RunId(text).value
     except InvalidRunIdError:
         text = text.replace("-", "")
-        return lambda node: bool(text) and node._said.id.replace("-", "").startswith(text)
-    return lambda node: node._said.id == text
+        return lambda node: bool(text) and node._sketch.id.replace("-", "").startswith(text)
+    return lambda node: node._sketch.id == text
 
 
 def _has_failed(node: Tree) -> bool:
-    return node._said.status in ("failed", "lost")
+    return node.record.status in ("failed", "lost")
 
 
 def _cause_of(failed: Tree) -> Tree | None:
@@ -344,9 +366,9 @@ def _cause_of(failed: Tree) -> Tree | None:
 
 
 def _error_of(node: Tree) -> tuple[str | None, str] | None:
-    error = node._said.error
+    error = node.record.error
     return None if error is None else (error.type, error.message)
 
 
 def _last_heard_of(node: Tree) -> datetime:
-    return node._said.ended_at or node._said.last_event_at or datetime.min.replace(tzinfo=UTC)
+    return node.record.ended_at or node.record.last_event_at or datetime.min.replace(tzinfo=UTC)
