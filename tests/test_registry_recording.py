@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import uuid
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,7 +16,7 @@ from tests.journal_programs.worlds import everything
 from tests.programs import run_program as run_child
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable
 
 # Recording through it -------------------------------------------------------------------------------------------------
 
@@ -157,3 +159,30 @@ print(sorted(record.status for record in registry.find()))
         "['running', 'succeeded']",
         "['succeeded', 'succeeded']",
     ]
+
+
+def test_what_happened_in_between_is_told_whether_it_was_seen_at_once_or_by_and_by(
+    registry: RunRegistry, tmp_path: Path
+) -> None:
+    """Of a run that was whole when it was first seen, it is kept as it was recorded."""
+    run = start_run("run", summary="at first", tags=["t"])
+    seen = [registry.get(run.id)]
+    acts: list[Callable[[], object]] = [
+        lambda: run.update(summary="now", output=1, attributes={"a": 1}),
+        lambda: run.decide("which", options=["x", "y"], chosen="x", why="so").outcome("well"),
+        lambda: run.usage(model="m", input_tokens=1, call_id="c"),
+        lambda: run.usage(model="m", output_tokens=2, call_id="c"),
+        run.end,
+    ]
+    for act in acts:
+        act()
+        seen.append(registry.get(run.id))
+    shutil.copytree(Path(registry.directory) / "journal", tmp_path / "journal")
+    with RunRegistry(tmp_path) as other:
+        record = other.get(run.id)
+        assert other.usage(run.id) == registry.usage(run.id)
+    assert (record.summary, record.output, record.attributes) == ("now", 1, {"a": 1})
+    assert [(decision.chosen, decision.outcome) for decision in record.decisions] == [("x", "well")]
+    assert [(report.input_tokens, report.output_tokens) for report in record.usage] == [(1, 2)]
+    told = {"process": None}  # of a copy nobody can tell whether its process lives
+    assert record.model_copy(update=told) == seen[-1].model_copy(update=told)

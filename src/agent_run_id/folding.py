@@ -22,6 +22,7 @@ __all__ = [
     "elapsed_of",
     "fold",
     "fold_in_order",
+    "happened",
     "in_order",
     "text_of",
     "told",
@@ -134,10 +135,19 @@ def fold_in_order(events: list[StoredEvent]) -> FoldedRun:
     if run.start is not None:
         _started(run, run.start)
     for event in run.events:
-        handler = _HANDLERS.get(event.type)
-        if handler is not None:
-            handler(run, event)
+        if event.type == RUN_ENDED:
+            _ended(run, event)
+        else:
+            happened(run, [(event.type, event.data)])
     return run
+
+
+def happened(run: FoldedRun, events: Iterable[tuple[str, dict[str, Any]]]) -> None:
+    """Fold in events by their types and fields, none a start or an end: who recorded them, and when, is the same."""
+    for kind, data in events:
+        change = _CHANGES.get(kind)
+        if change is not None:
+            change(run, data)
 
 
 def _started(run: FoldedRun, event: StoredEvent) -> None:
@@ -170,8 +180,8 @@ def told(data: dict[str, Any]) -> dict[str, Any]:
     return details
 
 
-def _updated(run: FoldedRun, event: StoredEvent) -> None:
-    data, details = event.data, run.details
+def _updated(run: FoldedRun, data: dict[str, Any]) -> None:
+    details = run.details
     if "output" in data:
         details["output"] = data["output"]
     if "summary" in data:
@@ -216,8 +226,7 @@ def came_out(data: dict[str, Any]) -> dict[str, Any]:
     return details
 
 
-def _decided(run: FoldedRun, event: StoredEvent) -> None:
-    data = event.data
+def _decided(run: FoldedRun, data: dict[str, Any]) -> None:
     confidence = data.get("confidence")
     decision: dict[str, Any] = {
         "id": text_of(data.get("decision")) or "",
@@ -230,14 +239,13 @@ def _decided(run: FoldedRun, event: StoredEvent) -> None:
     run.details.setdefault("decisions", []).append(decision)
 
 
-def _turned_out(run: FoldedRun, event: StoredEvent) -> None:
+def _turned_out(run: FoldedRun, data: dict[str, Any]) -> None:
     for decision in run.details.get("decisions", ()):
-        if decision["id"] == event.data.get("decision"):
-            decision["outcome"] = text_of(event.data.get("outcome"))
+        if decision["id"] == data.get("decision"):
+            decision["outcome"] = text_of(data.get("outcome"))
 
 
-def _used(run: FoldedRun, event: StoredEvent) -> None:
-    data = event.data
+def _used(run: FoldedRun, data: dict[str, Any]) -> None:
     reports: list[dict[str, Any]] = run.details.setdefault("usage", [])
     call = text_of(data.get("call_id"))
     report: dict[str, Any] = {name: value for name in _COUNTS if _is_count(value := data.get(name))}
@@ -288,13 +296,12 @@ def _is_count(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
-_HANDLERS: dict[str, Callable[[FoldedRun, StoredEvent], None]] = {
+_CHANGES: Final[dict[str, Callable[[FoldedRun, dict[str, Any]], None]]] = {
     RUN_UPDATED: _updated,
-    RUN_ENDED: _ended,
     RUN_DECISION: _decided,
     OUTCOME: _turned_out,
     RUN_USAGE: _used,
 }
 
-FOLDED: Final = frozenset({RUN_STARTED, *_HANDLERS})
+FOLDED: Final = frozenset({RUN_STARTED, RUN_ENDED, *_CHANGES})
 """The types of events that change what is known of a run; all others are only kept."""

@@ -8,11 +8,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from agent_run_id.events import RUN_ENDED, RUN_STARTED
-from agent_run_id.folding import StoredEvent, came_out, elapsed_of, text_of, told
+from agent_run_id.folding import FoldedRun, StoredEvent, came_out, elapsed_of, happened, text_of, told
 from agent_run_id.growing import Lineage, Sketch
 from agent_run_id.index.ids import id_text
 from agent_run_id.index.layout import STATUSES
-from agent_run_id.index.rows import COLUMNS, decoded, unwrapped
+from agent_run_id.index.rows import COLUMNS, between, decoded, unwrapped
 from agent_run_id.reading import decode
 from agent_run_id.schema import EventRecord, ProcessRecord, RunRecord
 
@@ -106,9 +106,9 @@ class Records:
         # By their place: by name it would take a quarter of the time, and a tree has ten thousand.
         (
             _, key, _, _, _, status, name, kind, name_within, _, _, owner, seq, started_at, started,
-            _, ended_at, ended, heard, folded, parent, _,
+            _, ended_at, ended, heard, known, parent, _,
         ) = row  # fmt: skip
-        details = _details(started, ended, folded)
+        details = _details(started, ended, known)
         elapsed = details.get("elapsed")
         if elapsed is None and ended_at is not None and started_at is not None:
             elapsed = max(0, ended_at - started_at)
@@ -200,19 +200,25 @@ def _kept(row: sqlite3.Row, process: str) -> list[StoredEvent]:
     return kept
 
 
-def _details(started: str | None, ended: str | None, folded: str | None) -> dict[str, Any]:
+def _details(started: str | None, ended: str | None, details: str | None) -> dict[str, Any]:
     """What is known of a run beside its columns: a dict of the caller's own."""
-    if folded is not None:
-        return cast("dict[str, Any]", decode(folded))
+    inside = None if details is None else between(details)
+    if details is not None and inside is None:
+        return cast("dict[str, Any]", decode(details))
     if started is None:
         return {}
     start, *ends = decoded(started) if ended is None else decoded(started, ended)
-    details = told(start)
-    details["summary"] = text_of(start.get("summary"))
+    found = told(start)
+    found["summary"] = text_of(start.get("summary"))
+    if inside is not None:
+        run = FoldedRun()
+        run.details, run.summary = found, found["summary"]
+        happened(run, inside)
+        found["summary"] = run.summary
     for end in ends:
-        details |= came_out(end)
-        details["elapsed"] = elapsed_of(end)
-    return details
+        found |= came_out(end)
+        found["elapsed"] = elapsed_of(end)
+    return found
 
 
 def moment(microseconds: int) -> datetime:

@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 from agent_run_id.answers import Counts, Stats, UsageReport
 from agent_run_id.finding import BELOW
+from agent_run_id.folding import FoldedRun, happened
 from agent_run_id.index.layout import STATUSES
+from agent_run_id.index.rows import between
 from agent_run_id.reading import decode
 from agent_run_id.records import moment
 from agent_run_id.schema import UsageRecord
 from agent_run_id.usage import by_model, roll_up
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Sequence
 
     from agent_run_id.index import Index
@@ -85,17 +88,22 @@ def _counts(by_status: dict[str, int]) -> Counts:
 def usage(index: Index, pk: int) -> UsageReport:
     """What a run and all runs below it used."""
     rows = index.read(
-        f"{BELOW} SELECT r.pk, coalesce(r.parent, r.root) AS parent, json_extract(r.details, '$.usage') AS usage"
-        " FROM below JOIN runs r ON r.pk = below.pk",
+        f"{BELOW} SELECT r.pk, coalesce(r.parent, r.root) AS parent, json_extract(r.details, '$.usage') AS usage,"
+        " CASE WHEN r.details LIKE '[%' THEN r.details END AS inside FROM below JOIN runs r ON r.pk = below.pk",
         [pk],
     )
-    nodes = [(row["pk"], None if row["pk"] == pk else row["parent"], _reports(row["usage"])) for row in rows]
+    nodes = [(row["pk"], None if row["pk"] == pk else row["parent"], _reports(row)) for row in rows]
     rolled = roll_up(nodes)[pk]
     return UsageReport(own=rolled.own, subtree=rolled.subtree, by_model=by_model(nodes))
 
 
-def _reports(text: str | None) -> Sequence[UsageRecord]:
-    return () if text is None else [UsageRecord.model_validate(report) for report in decode(f'{{"":{text}}}')[""]]
+def _reports(row: sqlite3.Row) -> Sequence[UsageRecord]:
+    run = FoldedRun()
+    if row["usage"] is not None:
+        run.details = decode(f'{{"usage":{row["usage"]}}}')
+    elif row["inside"] is not None:
+        happened(run, between(row["inside"]) or ())
+    return [UsageRecord.model_validate(report) for report in run.details.get("usage", ())]
 
 
 def stats(index: Index) -> Stats:

@@ -39,7 +39,9 @@ _GROUP: Final = 5_000
 _VARIABLES: Final = 32_000  # of 32,766 that SQLite has allowed in a statement since 3.32
 
 # What a run was told at its start and at its end is kept as it was recorded, in `started` and `ended`; only the rest of
-# its events are rows of `events`. Where they change more than these two say, `details` has what all of them come to.
+# its events are rows of `events`. Where they change more than these two say, `details` has what all of them come to, an
+# object; or, of a run that was whole when it was first seen, those between the two once more: an array of their types
+# and fields.
 _TABLES: Final = """
 CREATE TABLE numbers (
     next INTEGER NOT NULL,

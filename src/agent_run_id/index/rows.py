@@ -1,8 +1,7 @@
 """Rows: what the events of a run come to, as a row of the index, for a whole batch of runs at once.
 
-Most runs of a batch were never seen before and are over within it, with nothing between their start and their end that
-changes them: such a row is put together without folding anything. Of all others the events are read back and folded
-anew, so that no order of arrival can give another content.
+Most runs of a batch were never seen before and are over within it: such a row is put together without folding
+anything. Of all others the events are read back and folded anew, so that no order of arrival can give another content.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from pydantic_core import from_json, to_json
 
 from agent_run_id.errors import InvalidRunIdError
-from agent_run_id.events import RUN_ENDED, RUN_STARTED
+from agent_run_id.events import RUN_ENDED, RUN_STARTED, RUN_UPDATED
 from agent_run_id.folding import FOLDED
 from agent_run_id.ids import RunId
 from agent_run_id.index.ids import id_bytes
@@ -34,6 +33,7 @@ __all__ = [
     "Named",
     "Place",
     "Row",
+    "between",
     "decoded",
     "folded_row",
     "kept_in_row",
@@ -57,6 +57,8 @@ _TEXTS: Final = ("name", "kind", "key", "user_id", "session_id")
 _TYPES: Final = frozenset({str, type(None)})
 _HUGE: Final = re.compile(r"[0-9][eE]\+?[0-9]{3}").search
 _LISTS: Final[tuple[str, ...]] = ("tags", "aliases", "links")
+_FOUND_BY: Final = frozenset(_LISTS)
+_BETWEEN: Final = FOLDED - {RUN_STARTED, RUN_ENDED}
 
 
 @dataclass(slots=True)
@@ -96,25 +98,35 @@ def plain_row(pk: int, key: bytes, place: Place, entries: Sequence[Entry], dead:
             return None
         named.add(pk, lists)
     last = entries[-1][1]
+    inside = ",".join([f'["{line.type}",{{{line.raw}}}]' for _, line in entries if line.type in _BETWEEN])
     status = LOST if process in dead else RUNNING
     ends: tuple[int | None, int | None, str | None] = (None, None, None)
     if last.type == RUN_ENDED:
         status = _ENDINGS[last.data["status"]]
         ends = (last.seq, last.time, last.raw)
-    return (pk, key, *place, status, *texts, process, start.seq, start.time, start.raw, *ends, last.time, None)
+    return (pk, key, *place, status, *texts, process, start.seq, start.time, start.raw, *ends, last.time,
+            f"[{inside}]" if inside else None)  # fmt: skip
 
 
 def _is_plain(entries: Sequence[Entry]) -> bool:
-    """Whether nothing happens between a start and, maybe, an end that changes what these say, all in one process."""
+    """Whether these are a start and, maybe, an end, and what is between them is in order, all in one process.
+
+    What happened in between is then for the readers to fold: most runs nobody ever looks at.
+    """
     process, before = entries[0]
     last = entries[-1][1]
     for other, line in entries[1:]:
         if other != process or line.time < before.time or line.seq <= before.seq:
             return False
-        if line.type in FOLDED and not (line is last and _is_end(line)):
+        if line.type in FOLDED and not _is_between(line) and not (line is last and _is_end(line)):
             return False
         before = line
     return True
+
+
+def _is_between(line: Line) -> bool:
+    # What a run is found by is not for the readers to find out.
+    return line.type in _BETWEEN and (line.type != RUN_UPDATED or _FOUND_BY.isdisjoint(line.data))
 
 
 def _is_end(line: Line) -> bool:
@@ -167,9 +179,17 @@ def unwrapped(raw: str) -> dict[str, Any]:
 
 def decoded(*raws: str) -> list[dict[str, Any]]:
     """The fields of several events by what is kept of them."""
-    text = f"[{{{'},{'.join(raws)}}}]"
+    return cast("list[dict[str, Any]]", _values(f"[{{{'},{'.join(raws)}}}]"))
+
+
+def between(details: str) -> list[tuple[str, dict[str, Any]]] | None:
+    """The types and fields of what happened between start and end, where a row has that instead of what it came to."""
+    return cast("list[tuple[str, dict[str, Any]]]", _values(details)) if details.startswith("[") else None
+
+
+def _values(text: str) -> Any:
     # The quick decoder reads a number too large for a float as infinite, which is no JSON.
-    return cast("list[dict[str, Any]]", decode(text) if _HUGE(text) else from_json(text))
+    return decode(text) if _HUGE(text) else from_json(text)
 
 
 def _linked(link: str) -> bytes | None:
