@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 import tempfile
+import weakref
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -225,3 +227,14 @@ def test_a_tree_tells_all_when_its_registry_is_closed(tmp_path: Path) -> None:
         "worker-0", "worker-1", "worker-2",
     }  # fmt: skip
     assert tree.children[0].record is tree.children[0].record
+
+
+def test_a_tree_does_not_keep_the_database_open(tmp_path: Path) -> None:
+    top = RunId.generate()
+    crafted(tmp_path, [started(top), started(RunId.generate(parent=top))])
+    with RunRegistry(tmp_path) as registry:
+        index, tree = weakref.ref(registry._index), registry.tree(top)
+    del registry
+    gc.collect()
+    assert index() is None
+    assert len([node.record for node in tree]) == 2

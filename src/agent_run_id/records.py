@@ -35,6 +35,47 @@ _PROCESS: Final = "SELECT pk, id, state, header FROM processes"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
+class _Maker:
+    """Makes records of rows alone: a tree keeps this, and must not keep the database open by it.
+
+    Attributes:
+        processes: The owners of the runs, by their rows; None has none.
+    """
+
+    def __init__(self) -> None:
+        self.processes: dict[int | None, ProcessRecord | None] = {None: None}
+        self._texts: dict[bytes, str] = {}
+
+    def record(self, row: sqlite3.Row, place: Lineage) -> RunRecord:
+        """The record of a run in this place."""
+        # By their place: by name it would take a quarter of the time, and a tree has ten thousand.
+        (
+            _, key, _, _, _, status, name, kind, name_within, _, _, owner, seq, started_at, started,
+            _, ended_at, ended, heard, known, parent, _,
+        ) = row  # fmt: skip
+        details = _details(started, ended, known)
+        elapsed = details.get("elapsed")
+        if elapsed is None and ended_at is not None and started_at is not None:
+            elapsed = max(0, ended_at - started_at)
+        details["elapsed"] = None if elapsed is None else timedelta(microseconds=elapsed)
+        details["id"] = id_text(key)
+        details["parent_id"] = None if parent is None else self.text(parent)
+        details["root_id"], details["depth"], details["user_id"], details["session_id"] = place
+        details["name"], details["kind"], details["key"], details["seq"] = name, kind, name_within, seq
+        details["status"] = None if status is None else STATUSES[status]
+        details["started_at"], details["ended_at"] = _time(started_at), _time(ended_at)
+        details["last_event_at"] = details["ended_at"] if heard == ended_at else _time(heard)
+        details["process"] = self.processes.get(owner)
+        return RunRecord.model_validate(details)
+
+    def text(self, key: bytes) -> str:
+        """The id of a run that others name."""
+        text = self._texts.get(key)
+        if text is None:
+            text = self._texts[key] = id_text(key)
+        return text
+
+
 class Records:
     """Makes the records of one answer; what several runs have above them is looked up once.
 
@@ -45,8 +86,7 @@ class Records:
     def __init__(self, index: Index) -> None:
         self._index = index
         self._places: dict[int, Lineage] = {}
-        self._processes: dict[int, ProcessRecord | None] = {}
-        self._texts: dict[bytes, str] = {}
+        self._maker = _Maker()
 
     def placed(self, row: sqlite3.Row) -> RunRecord:
         """The record of a run as it stands in the whole tree.
@@ -54,19 +94,22 @@ class Records:
         A bare id made elsewhere says of itself that it is a root, and so do the runs below it. The record of its start
         knows better.
         """
-        return self._record(row, self._place(row))
+        self._load_processes({row["owner"]})
+        return self._maker.record(row, self._place(row))
 
     def sketches(self, rows: Sequence[sqlite3.Row]) -> Iterator[Sketch]:
         """What a tree must know of runs to put them in their places. Nothing is read for their records later."""
-        owners = self._load_processes({row["owner"] for row in rows})
+        self._load_processes({row["owner"] for row in rows})
+        maker = self._maker
+        owners = {pk: "" if process is None else process.id for pk, process in maker.processes.items()}
         for row in rows:
             (
                 _, key, _, _, depth, _, _, _, _, user, session, owner, seq, started_at, _, _, _, _, _, _, parent, root,
             ) = row  # fmt: skip
             text = id_text(key)
-            own = Lineage(text if root is None else self._text(root), depth, user, session)
-            above = None if parent is None else self._text(parent)
-            yield Sketch(text, above, own, started_at, owners[owner], seq or 0, partial(self._record, row))
+            own = Lineage(text if root is None else maker.text(root), depth, user, session)
+            above = None if parent is None else maker.text(parent)
+            yield Sketch(text, above, own, started_at, owners[owner], seq or 0, partial(maker.record, row))
 
     def above(self, row: sqlite3.Row) -> list[RunRecord]:
         """The records of the runs above one: its parent first."""
@@ -102,47 +145,16 @@ class Records:
             base = self._places[row["pk"]] = _below(row, base)
         return self._places[pk]
 
-    def _record(self, row: sqlite3.Row, place: Lineage) -> RunRecord:
-        # By their place: by name it would take a quarter of the time, and a tree has ten thousand.
-        (
-            _, key, _, _, _, status, name, kind, name_within, _, _, owner, seq, started_at, started,
-            _, ended_at, ended, heard, known, parent, _,
-        ) = row  # fmt: skip
-        details = _details(started, ended, known)
-        elapsed = details.get("elapsed")
-        if elapsed is None and ended_at is not None and started_at is not None:
-            elapsed = max(0, ended_at - started_at)
-        details["elapsed"] = None if elapsed is None else timedelta(microseconds=elapsed)
-        details["id"] = id_text(key)
-        details["parent_id"] = None if parent is None else self._text(parent)
-        details["root_id"], details["depth"], details["user_id"], details["session_id"] = place
-        details["name"], details["kind"], details["key"], details["seq"] = name, kind, name_within, seq
-        details["status"] = None if status is None else STATUSES[status]
-        details["started_at"], details["ended_at"] = _time(started_at), _time(ended_at)
-        details["last_event_at"] = details["ended_at"] if heard == ended_at else _time(heard)
-        details["process"] = None if owner is None else self._process(owner)
-        return RunRecord.model_validate(details)
-
-    def _text(self, key: bytes) -> str:
-        """The id of a run that others name."""
-        text = self._texts.get(key)
-        if text is None:
-            text = self._texts[key] = id_text(key)
-        return text
-
-    def _process(self, owner: int) -> ProcessRecord | None:
-        if owner not in self._processes:
-            rows = self._index.read(f"{_PROCESS} WHERE pk = ?", [owner])
-            self._processes[owner] = _process_record(rows[0]) if rows else None
-        return self._processes[owner]
-
-    def _load_processes(self, owners: set[int | None]) -> dict[int | None, str]:
-        """Have the processes of owners at hand, and give their ids."""
-        wanted = json.dumps([owner for owner in owners if owner not in self._processes])
+    def _load_processes(self, owners: set[int | None]) -> None:
+        """Have the processes of owners at hand."""
+        known = self._maker.processes
+        new = owners - known.keys()
+        if not new:
+            return
+        known.update(dict.fromkeys(new))  # one that another reader forgets meanwhile is not known
+        wanted = json.dumps(list(new))
         for row in self._index.read(f"{_PROCESS} WHERE pk IN (SELECT value FROM json_each(?))", [wanted]):
-            self._processes[row["pk"]] = _process_record(row)
-        known = ((owner, None if owner is None else self._processes.get(owner)) for owner in owners)
-        return {owner: "" if process is None else process.id for owner, process in known}
+            known[row["pk"]] = _process_record(row)
 
     def events(self, row: sqlite3.Row) -> list[StoredEvent]:
         """All that was recorded of a run, in no order; `row` must be of `RUN`."""
@@ -155,7 +167,8 @@ class Records:
             StoredEvent(other["process"], other["seq"], other["time"], other["type"], unwrapped(other["data"]))
             for other in rows
         ]
-        owner = None if row["owner"] is None else self._process(row["owner"])
+        self._load_processes({row["owner"]})
+        owner = self._maker.processes[row["owner"]]
         return found if owner is None else [*_kept(row, owner.id), *found]
 
 
