@@ -166,7 +166,7 @@ def test_what_happened_in_between_is_told_whether_it_was_seen_at_once_or_by_and_
 ) -> None:
     """Of a run that was whole when it was first seen, it is kept as it was recorded."""
     run = start_run("run", summary="at first", tags=["t"])
-    seen = [registry.get(run.id)]
+    seen = registry.get(run.id)
     acts: list[Callable[[], object]] = [
         lambda: run.update(summary="now", output=1, attributes={"a": 1}),
         lambda: run.decide("which", options=["x", "y"], chosen="x", why="so").outcome("well"),
@@ -176,7 +176,7 @@ def test_what_happened_in_between_is_told_whether_it_was_seen_at_once_or_by_and_
     ]
     for act in acts:
         act()
-        seen.append(registry.get(run.id))
+        seen = registry.get(run.id)
     shutil.copytree(Path(registry.directory) / "journal", tmp_path / "journal")
     with RunRegistry(tmp_path) as other:
         record = other.get(run.id)
@@ -185,4 +185,4 @@ def test_what_happened_in_between_is_told_whether_it_was_seen_at_once_or_by_and_
     assert [(decision.chosen, decision.outcome) for decision in record.decisions] == [("x", "well")]
     assert [(report.input_tokens, report.output_tokens) for report in record.usage] == [(1, 2)]
     told = {"process": None}  # of a copy nobody can tell whether its process lives
-    assert record.model_copy(update=told) == seen[-1].model_copy(update=told)
+    assert record.model_copy(update=told) == seen.model_copy(update=told)

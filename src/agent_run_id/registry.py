@@ -405,7 +405,7 @@ class RunRegistry:
         if prefix is not None and len(prefix) == 32 and named:
             return named[0]  # a whole id is no other run's name, whoever gave it one
         found = self._index.read(f"{RUN} WHERE r.pk IN (SELECT run FROM aliases WHERE alias = ?) LIMIT 100", [text])
-        if not (found and prefix is not None and len(prefix) < _SHORT):
+        if not found or (prefix is not None and len(prefix) >= _SHORT):
             found += [row for row in named if row["pk"] not in {other["pk"] for other in found}]
         if len(found) != 1:
             raise RunNotFound(text, tuple(id_text(row["id"]) for row in found))

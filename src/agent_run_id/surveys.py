@@ -88,7 +88,8 @@ def _counts(by_status: dict[str, int]) -> Counts:
 def usage(index: Index, pk: int) -> UsageReport:
     """What a run and all runs below it used."""
     rows = index.read(
-        f"{BELOW} SELECT r.pk, coalesce(r.parent, r.root) AS parent, json_extract(r.details, '$.usage') AS usage,"
+        f"{BELOW} SELECT r.pk, coalesce(r.parent, r.root) AS parent,"
+        " CASE WHEN r.details LIKE '{%' THEN json_extract(r.details, '$.usage') END AS usage,"
         " CASE WHEN r.details LIKE '[%' THEN r.details END AS inside FROM below JOIN runs r ON r.pk = below.pk",
         [pk],
     )
