@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any, Final
 
 from agent_run_id.answers import Counts, Stats, UsageReport
+from agent_run_id.events import RUN_USAGE
 from agent_run_id.finding import BELOW
 from agent_run_id.folding import FoldedRun, happened
 from agent_run_id.index.layout import STATUSES
@@ -90,7 +91,8 @@ def usage(index: Index, pk: int) -> UsageReport:
     rows = index.read(
         f"{BELOW} SELECT r.pk, coalesce(r.parent, r.root) AS parent,"
         " CASE WHEN r.details LIKE '{%' THEN json_extract(r.details, '$.usage') END AS usage,"
-        " CASE WHEN r.details LIKE '[%' THEN r.details END AS inside FROM below JOIN runs r ON r.pk = below.pk",
+        f" CASE WHEN r.details LIKE '[%' AND instr(r.details, '{RUN_USAGE}')"
+        " THEN r.details END AS inside FROM below JOIN runs r ON r.pk = below.pk",
         [pk],
     )
     nodes = [(row["pk"], None if row["pk"] == pk else row["parent"], _reports(row)) for row in rows]
@@ -103,7 +105,7 @@ def _reports(row: sqlite3.Row) -> Sequence[UsageRecord]:
     if row["usage"] is not None:
         run.details = decode(f'{{"usage":{row["usage"]}}}')
     elif row["inside"] is not None:
-        happened(run, between(row["inside"]) or ())
+        happened(run, [event for event in between(row["inside"]) or () if event[0] == RUN_USAGE])
     return [UsageRecord.model_validate(report) for report in run.details.get("usage", ())]
 
 
