@@ -244,10 +244,13 @@ def _turned_out(record: dict[str, Any], event: Said) -> None:
 
 def _used(record: dict[str, Any], event: Said) -> None:
     call = event.data.get("call_id")
-    if call is None or all(report["call_id"] != call for report in record["usage"]):
-        unknown = ("output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens", "cost", "currency")
-        report = {**dict.fromkeys((*unknown, "input_tokens", "call_id")), "inclusive": False, **event.data}
-        record["usage"] += (report,)
+    for report in record["usage"]:
+        if call is not None and report["call_id"] == call:  # told once more, it may be known better
+            report |= {name: value for name, value in event.data.items() if report[name] is None}
+            return
+    unknown = ("output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens", "cost", "currency")
+    report = {**dict.fromkeys((*unknown, "input_tokens", "call_id")), "inclusive": False, **event.data}
+    record["usage"] += (report,)
 
 
 _CHANGES = {

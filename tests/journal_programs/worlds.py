@@ -63,7 +63,11 @@ OTHERS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
     "run.decision.outcome": st.fixed_dictionaries({"decision": st.sampled_from("ab"), "outcome": st.text(max_size=5)}),
     "run.usage": st.fixed_dictionaries(
         {"model": st.sampled_from(["m1", "m2"])},
-        optional={"input_tokens": st.integers(0, 9), "call_id": st.sampled_from(["c1", "c2"])},
+        optional={
+            "input_tokens": st.integers(0, 9),
+            "output_tokens": st.integers(0, 9),
+            "call_id": st.sampled_from(["c1", "c2"]),
+        },
     ),
     "run.of_the_future": st.fixed_dictionaries({}, optional={"anything": json_values}),
 }
