@@ -33,7 +33,7 @@ def runid(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         encoding="utf-8",
-        timeout=60,
+        timeout=300,
         check=False,
     )
 
@@ -55,7 +55,7 @@ def runid_on_terminal(columns: int, *arguments: str, **more: str) -> str:
         while chunk := os.read(ours, 65_536):
             chunks.append(chunk)
     os.close(ours)
-    process.wait(timeout=60)
+    process.wait(timeout=300)
     return b"".join(chunks).decode().replace("\r\n", "\n")
 
 

@@ -22,7 +22,7 @@ def run_program(source: str, *arguments: str, env: Mapping[str, str] | None = No
         env=dict(child_env() if env is None else env),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
     if check and done.returncode != 0:

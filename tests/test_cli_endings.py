@@ -121,7 +121,7 @@ def test_ctrl_c_ends_it_with_130_and_without_a_traceback() -> None:
         assert process.stdout is not None
         assert process.stdout.read(1)  # it writes, and cannot end before somebody reads
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=300)
     assert (process.returncode, errors) == (130, b"")
 
 

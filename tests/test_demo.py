@@ -59,7 +59,7 @@ def run_demo(directory: Path, *arguments: str, broken: str = "") -> subprocess.C
         cwd=directory.parent,
         capture_output=True,
         encoding="utf-8",
-        timeout=60,
+        timeout=300,
         check=False,
     )
 
@@ -150,7 +150,7 @@ def test_the_command_it_prints_shows_the_run_that_failed(tmp_path: Path) -> None
     demo = run_demo(tmp_path / "runs", "--backend", "asyncio")
     [command] = re.findall(r"^    (.*runid show .*)$", demo.stdout, re.MULTILINE)
     shown = subprocess.run(
-        shlex.split(command), cwd=tmp_path, capture_output=True, encoding="utf-8", timeout=60, check=False
+        shlex.split(command), cwd=tmp_path, capture_output=True, encoding="utf-8", timeout=300, check=False
     )
     assert shown.returncode == 0, shown.stdout + shown.stderr
     assert "hold_seat" in shown.stdout

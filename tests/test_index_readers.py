@@ -129,7 +129,7 @@ with open(f"{registry._index.path}.lock", "a") as lock:
     waiting.wait()  # from here on it waits to open the index
     pid = os.fork()
     if pid == 0:
-        signal.alarm(5)
+        signal.alarm(60)
         lock.close()
         print(len(registry.find()), flush=True)
         os._exit(0)

@@ -42,7 +42,7 @@ def report():
 
 def child():
     acknowledged.clear()
-    signal.alarm(30)
+    signal.alarm(120)
     signal.setitimer(signal.ITIMER_PROF, 0.001, 0.001)
     threads = [threading.Thread(target=lambda: [record() for _ in range(20)]) for _ in range(2)]
     for thread in threads:
@@ -112,7 +112,7 @@ def fork(number, frame):
     pid = os.fork()
     children.append(pid)
     if pid == 0:
-        signal.alarm(30)
+        signal.alarm(120)
         run.step(f"{os.getpid()}:begins")
     elif len(children) < 30:
         signal.setitimer(signal.ITIMER_PROF, 0.001)  # the next, which therefore cannot interrupt this one
@@ -190,7 +190,7 @@ run = start_run("parent")
 for _ in range(40):
     pid = os.fork()
     if pid == 0:
-        signal.alarm(30)
+        signal.alarm(120)
         barrier = threading.Barrier(4)
         def record():
             barrier.wait()

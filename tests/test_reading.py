@@ -99,7 +99,7 @@ def child(die):
         os.kill(os.getpid(), signal.SIGKILL)
 
 if __name__ == "__main__":
-    signal.alarm(60)
+    signal.alarm(300)
     with start_run("parent"):
         process = multiprocessing.get_context(sys.argv[1]).Process(target=child, args=(sys.argv[2],))
         process.start()
@@ -158,7 +158,7 @@ import os, signal, sys
 from agent_run_id import start_run
 start_run("parent's")
 if os.fork() == 0:
-    signal.alarm(60)
+    signal.alarm(300)
     start_run("child's")
     print("recorded", flush=True)
     sys.stdin.read()

@@ -22,7 +22,7 @@ OURS = ("AGENT_RUN_ID", "AGENT_RUN_DIR", "TRACEPARENT", "TRACESTATE")
 # Python 3.12 and later warn when a process with threads forks, which some programs do on purpose.
 FORKS_WITH_THREADS = ("-W", "ignore:This process:DeprecationWarning")
 # Whatever hangs is ended by the kernel; what is read from it then ends, and the test fails instead of waiting.
-_ALARM = "import signal as _signal; _signal.alarm(60)\n"
+_ALARM = "import signal as _signal; _signal.alarm(300)\n"
 
 
 class Program:
