@@ -236,7 +236,7 @@ class RunRegistry:
             StoreError: (an `OSError`) the SQLite of this Python cannot search texts.
             ValueError: there is no such status or order, a time has no time zone, or the limit is below 0.
         """
-        self._index.update()
+        self._index.update(texts=text is not None)
         query = Query(order=order, limit=limit)
         query.has_status(status)
         for column, value in (("kind", kind), ("name", name), ("key", key)):

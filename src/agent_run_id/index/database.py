@@ -92,31 +92,30 @@ class Index:
         digest = hashlib.sha256(os.fsencode(self.directory)).hexdigest()[:16]
         return cache / "agent-run-id" / digest / name
 
-    def update(self) -> None:
+    def update(self, *, texts: bool = False) -> None:
         """Apply what the journals have beyond what was applied before, and do the housekeeping that is due.
 
+        Args:
+            texts: Whether to index words, too, for a search.
+
         Raises:
-            StoreError: the directory exists and cannot be read.
+            StoreError: the directory exists and cannot be read, or this SQLite cannot search texts.
         """
-        self._healed(self._apply_all)
+        self._healed(lambda: self._updating().apply(texts=texts))
         if time.monotonic() >= self._keep_house_at and _is_ours(self.directory):
             self._keep_house_at = time.monotonic() + _KEEP_HOUSE_S
             keep_house(str(self.directory), settings.retention())
 
     def search(self, text: str) -> tuple[str, list[Any]]:
-        """The condition, for `read`, that `r.pk` is a run that holds all words of a text; brings texts up to date.
-
-        Raises:
-            StoreError: this SQLite cannot search texts.
-        """
-        return self._healed(lambda: self._updating().search(text))
+        """The condition, for `read`, that `r.pk` is a run that holds all words of a text, as of the last update."""
+        return self._healed(lambda: self._updating().search(text), texts=True)
 
     def read(self, sql: str, parameters: Iterable[Any] = ()) -> list[sqlite3.Row]:
         """The rows of one query."""
         given = tuple(map(_storable, parameters))
         return self._healed(lambda: self._connected().execute(sql, given).fetchall())
 
-    def _healed(self, act: Callable[[], T]) -> T:
+    def _healed(self, act: Callable[[], T], *, texts: bool = False) -> T:
         """Do `act`; when the database turns out to be damaged or gone, make it anew and do it again.
 
         Neither somebody who goes on deleting it nor a full disk keeps us from answering: the last try is in memory.
@@ -125,7 +124,7 @@ class Index:
             for again in range(_TRIES):
                 try:
                     if again:
-                        self._apply_all()
+                        self._updating().apply(texts=texts)
                     return act()
                 except sqlite3.DatabaseError as error:
                     if _is_full(error):
@@ -135,7 +134,7 @@ class Index:
                     self._remove()
             self.close()
             self._connection = _in_memory()
-            self._apply_all()
+            self._updating().apply(texts=texts)
             return act()
 
     def __del__(self) -> None:
@@ -225,9 +224,6 @@ class Index:
         path = self.path
         with _file_lock(path):
             _remove(path)
-
-    def _apply_all(self) -> None:
-        self._updating().apply()
 
     def _updating(self) -> Update:
         connection = self._connected()

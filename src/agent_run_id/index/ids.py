@@ -49,10 +49,9 @@ class Ids:
         keys = {value: bytes.fromhex(value.replace("-", "")) for value in values if value not in rows}
         # In their order in the index, neighbours are on one page.
         for group in in_groups(sorted(self._maybe_known(keys.values()))):
-            for table in ("ids", "new_ids"):
-                where = f"FROM {table} WHERE id IN ({','.join('?' * len(group))})"
-                found = look_up(self._db, "hex(id), run", where, group)
-                rows.update((id_text(bytes.fromhex(key)), run) for key, run in found)
+            where = f"FROM every_id WHERE id IN ({','.join('?' * len(group))})"
+            found = look_up(self._db, "hex(id), run", where, group)
+            rows.update((id_text(bytes.fromhex(key)), run) for key, run in found)
         number = self._next
         fresh: dict[str, tuple[int, bytes]] = {}
         for value, key in keys.items():
@@ -83,8 +82,8 @@ class Ids:
     def write(self, fresh: Sequence[tuple[bytes, int]]) -> None:
         """Keep the rows of ids that are new, and which number is next: the text index does not forget one."""
         insert(self._db, "INSERT INTO new_ids", sorted(fresh))
-        self._db.execute("UPDATE numbers SET next = ?", [self._next])
-        if self._next - self._db.execute("SELECT sorted FROM numbers").fetchone()[0] > _UNSORTED:
+        [[sorted_until]] = self._db.execute("UPDATE numbers SET next = ? RETURNING sorted", [self._next]).fetchall()
+        if self._next - sorted_until > _UNSORTED:
             self._db.execute("INSERT INTO ids SELECT id, run FROM new_ids ORDER BY id")
             self._db.execute("DELETE FROM new_ids")
             self._db.execute("UPDATE numbers SET sorted = next")

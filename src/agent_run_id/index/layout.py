@@ -36,7 +36,8 @@ LOST: Final = 4
 _CODES: Final = {status: code for code, status in enumerate(STATUSES)}
 
 _GROUP: Final = 5_000
-_VARIABLES: Final = 32_000  # of 32,766 that SQLite has allowed in a statement since 3.32
+_VARIABLES: Final = 120_000  # in a statement; where SQLite allows no more than 32,766, so many
+_LIMIT: Final = 9  # `sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER`, which is not to be loaded here
 
 # What a run was told at its start and at its end is kept as it was recorded, in `started` and `ended`; only the rest of
 # its events are rows of `events`. Where they change more than these two say, `details` has what all of them come to, an
@@ -205,7 +206,10 @@ def insert(connection: sqlite3.Connection, into: str, rows: Sequence[Sequence[An
         rows: The rows; all of the same width.
         then: What follows the values, such as what to do about a conflict.
     """
-    for group in in_groups(rows, _VARIABLES // len(rows[0]) if rows else _VARIABLES):
+    if not rows:
+        return
+    most = min(_VARIABLES, connection.getlimit(_LIMIT))
+    for group in in_groups(rows, most // len(rows[0])):
         marks = f"({','.join('?' * len(group[0]))})"
         sql = f"{into} VALUES {','.join([marks] * len(group))} {then}"
         connection.execute(sql, list(chain.from_iterable(group)))

@@ -36,6 +36,7 @@ class Processes:
         self.ids: dict[int, str] = {}
         self.rows: dict[str, int] = {}
         self.dead: set[int] = set()
+        self._states: dict[str, str] = {}
 
     def load_ids(self, rows: Iterable[int]) -> None:
         """Learn the ids of these rows."""
@@ -45,6 +46,7 @@ class Processes:
         """Look everything up again: some were removed."""
         self.ids.clear()
         self.rows.clear()
+        self._states.clear()
         self.dead.clear()
 
     def settle(self, headers: Mapping[str, tuple[Header, State]]) -> dict[int, str]:
@@ -58,7 +60,8 @@ class Processes:
         """
         if len(self.ids) > _REMEMBERED:
             self.forget()
-        states = self._learn("id", list(headers))
+        self._learn("id", [name for name in headers if name not in self._states])
+        states = {name: self._states[name] for name in headers if name in self._states}
         fresh = [(header, state) for name, (header, state) in headers.items() if name not in states]
         rows = [(header.process, state, json.dumps(header.fields)) for header, state in fresh]
         insert(self._db, "INSERT INTO processes (id, state, header)", rows)
@@ -69,21 +72,20 @@ class Processes:
             # Of its death, a copy of its journal knows nothing, whatever was seen elsewhere.
             if now != before and (before, now) != ("dead", "unknown"):
                 changed[self.rows[name]] = now
+                self._states[name] = now
                 self._db.execute("UPDATE processes SET state = ? WHERE pk = ?", [now, self.rows[name]])
                 (self.dead.add if now == "dead" else self.dead.discard)(self.rows[name])
         return changed
 
-    def _learn(self, column: str, values: list[int] | list[str]) -> dict[str, str]:
-        states: dict[str, str] = {}
+    def _learn(self, column: str, values: list[int] | list[str]) -> None:
         for group in in_groups(values):
             where = f"FROM processes WHERE {column} IN ({','.join('?' * len(group))})"
             for pk, name, state in look_up(self._db, "pk, id, state", where, group):
                 self.ids[pk] = name
                 self.rows[name] = pk
-                states[name] = state
+                self._states[name] = state
                 if state == "dead":
                     self.dead.add(pk)
-        return states
 
     def mark_lost(self, changed: Mapping[int, str]) -> list[tuple[int, int, int]]:
         """Let the running runs of processes that have died be lost, and run again those of a process that lives.

@@ -80,7 +80,8 @@ class Runs:
             {rows[value]: place for value, place in inferred.items() if value not in fresh and value not in said}
         )
         self.write()
-        self._nest([rows[root] for root in roots])
+        # A root that is new, and of which nobody says more, is below no other.
+        self._nest([rows[root] for root in roots if root not in fresh or root in places or said.get(root, [root]) != [root]])
 
     def refold(self, runs: Collection[int], gone: Mapping[str, Ranges]) -> None:
         """Fold runs anew without the events that are gone.

@@ -33,6 +33,11 @@ _ALL: Final = (
     f" UNION ALL SELECT u.run, '{RUN_ENDED}', r.ended FROM untexted u JOIN runs r ON r.pk = u.run"
     " WHERE r.owner = u.process AND r.end_seq = u.seq AND r.ended IS NOT NULL"
 )
+_TO_DO: Final = (
+    "SELECT texted, next - 1, EXISTS (SELECT 1 FROM untexted), EXISTS (SELECT 1 FROM retexted),"
+    " EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'texts') FROM numbers"
+)
+"""Up to which run texts are indexed, and up to which they should be; whether there is more; whether it can be done."""
 
 
 class Texts:
@@ -53,14 +58,23 @@ class Texts:
         Raises:
             StoreError: this SQLite cannot search texts.
         """
-        if not self._db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'texts'").fetchone():
-            raise StoreError(
-                "runs cannot be found by text here: the SQLite of this Python was built without FTS5;"
-                " a Python from python.org or of most systems has it"
-            )
-        self._renew()
-        self._add_new()
-        self._add_late()
+        while True:
+            texted, last, late, redone, can = self._db.execute(_TO_DO).fetchone()
+            if not can:
+                raise StoreError(
+                    "runs cannot be found by text here: the SQLite of this Python was built without FTS5;"
+                    " a Python from python.org or of most systems has it"
+                )
+            until = min(texted + _AT_ONCE, last)
+            if redone:
+                self._renew()
+            if until > texted:
+                self._add_new(texted, until)
+            if until == last:
+                break
+            self._pause()
+        if late:
+            self._add_late()
 
     def matching(self, text: str) -> tuple[str, list[Any]]:
         """The condition that `r.pk` is a run that holds all words of `text`, and its parameters."""
@@ -92,26 +106,20 @@ class Texts:
             self._db.execute(f"DELETE FROM untexted WHERE run IN ({marks})", group)
         self._db.execute("DELETE FROM retexted")
 
-    def _add_new(self) -> None:
-        while True:
-            texted, last = self._db.execute("SELECT texted, next - 1 FROM numbers").fetchone()
-            if texted >= last:
-                return
-            until = min(texted + _AT_ONCE, last)
-            span = [texted, until]
-            texts: dict[int, list[str]] = {}
-            runs = "FROM runs WHERE pk > ? AND pk <= ? AND started IS NOT NULL"
-            told = "pk || ',{' || started || '},{' || ifnull(ended, '') || '}'"
-            for pk, started, ended in self._values(told, runs, span):
-                texts[pk] = []
-                _collect(started, texts[pk])
-                _collect(ended, texts[pk])
-            events = f"FROM events WHERE run > ? AND run <= ? AND type <> '{RUN_USAGE}'"
-            for run, fields in self._values("run || ',{' || data || '}'", events, span):
-                _collect(fields, texts.setdefault(run, []))
-            insert(self._db, "INSERT INTO texts (rowid, text)", [(pk, " ".join(found)) for pk, found in texts.items()])
-            self._db.execute("UPDATE numbers SET texted = ?", [until])
-            self._pause()
+    def _add_new(self, texted: int, until: int) -> None:
+        span = [texted, until]
+        texts: dict[int, list[str]] = {}
+        runs = "FROM runs WHERE pk > ? AND pk <= ? AND started IS NOT NULL"
+        told = "pk || ',{' || started || '},{' || ifnull(ended, '') || '}'"
+        for pk, started, ended in self._values(told, runs, span):
+            texts[pk] = []
+            _collect(started, texts[pk])
+            _collect(ended, texts[pk])
+        events = f"FROM events WHERE run > ? AND run <= ? AND type <> '{RUN_USAGE}'"
+        for run, fields in self._values("run || ',{' || data || '}'", events, span):
+            _collect(fields, texts.setdefault(run, []))
+        insert(self._db, "INSERT INTO texts (rowid, text)", [(pk, " ".join(found)) for pk, found in texts.items()])
+        self._db.execute("UPDATE numbers SET texted = ?", [until])
 
     def _values(self, row: str, rest: str, parameters: Sequence[Any]) -> list[list[Any]]:
         """Rows of recorded JSON, put together as an array: as texts they would be written and read once more."""
@@ -176,7 +184,16 @@ def _collect_events(rows: Iterable[Sequence[Any]], texts: dict[int, list[str]]) 
 
 def _collect(fields: dict[str, Any], texts: list[str]) -> None:
     """Add the texts and numbers in the fields of an event to `texts`, not the names of the fields."""
-    pending: list[Any] = [value for name, value in fields.items() if name not in _LEFT_OUT]
+    for name, value in fields.items():
+        if name not in _LEFT_OUT:
+            if type(value) is str:
+                texts.append(value)
+            elif value is not None:
+                _collect_inside(value, texts)
+
+
+def _collect_inside(value: Any, texts: list[str]) -> None:
+    pending: list[Any] = [value]
     while pending:
         value = pending.pop()
         if type(value) is str:

@@ -93,16 +93,20 @@ class Update:
         self._spans: dict[tuple[int, str], tuple[int, int]] = {}
         self._bare: set[tuple[int, str]] = set()
         self._groups: dict[str, list[Entry]] = {}
+        self._texts = Texts(connection, self._pause)
         self._tokens = Tokens()
         self._count = 0
         self._until = 0.0
         self._done = self._total = 0
 
-    def apply(self) -> None:
+    def apply(self, *, texts: bool = False) -> None:
         """Apply what is new, and forget what is gone.
 
+        Args:
+            texts: Whether to index the words of what is new, too.
+
         Raises:
-            StoreError: the folder cannot be read.
+            StoreError: the folder cannot be read, or this SQLite cannot search texts.
         """
         with collector_off():
             while True:
@@ -111,6 +115,8 @@ class Update:
                     self._begin()
                     self._pass()
                     self._flush()
+                    if texts:
+                        self._texts.catch_up()
                     self._db.commit()
                 except _Overtaken:
                     continue
@@ -124,21 +130,8 @@ class Update:
                 return
 
     def search(self, text: str) -> tuple[str, list[Any]]:
-        """The condition that `r.pk` is a run that holds all words of a text, and its parameters.
-
-        Raises:
-            StoreError: this SQLite cannot search texts.
-        """
-        with collector_off():
-            texts = Texts(self._db, self._pause)
-            self._begin()
-            try:
-                texts.catch_up()
-                self._db.commit()
-            except BaseException:
-                self._db.rollback()
-                raise
-        return texts.matching(text)
+        """The condition that `r.pk` is a run that holds all words of a text, and its parameters."""
+        return self._texts.matching(text)
 
     def _pass(self) -> None:
         self._vanished = False
