@@ -389,3 +389,32 @@ def test_only_the_first_end_counts(tmp_path: Path) -> None:
     write_journal(tmp_path, [started(name="run"), *ends])
     with RunRegistry(tmp_path) as registry:
         assert (registry.get(SEEN).status, registry.get(SEEN).refused_ends) == ("cancelled", 0)
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "kind"), [(3, 10, "run.step"), (70, 10, "run.step"), (3, 70_000, "run.step"), (3, 10, 'odd"')]
+)
+def test_what_happened_in_a_run_reads_the_same_however_it_came(
+    tmp_path: Path, count: int, size: int, kind: str
+) -> None:
+    """Little of it is kept in the row of a run that was whole when it was first seen; much, and the odd, in others."""
+    said = [event(seq, kind, SEEN, name=f"word{seq} {'x' * size}") for seq in range(2, count + 2)]
+    updated = event(count + 2, "run.updated", SEEN, summary="halfway", output=[1e308])
+    used = event(count + 3, "run.usage", SEEN, model="m", input_tokens=7)
+    lines = [started(name="run"), *said, updated, used, event(count + 4, "run.ended", SEEN, status="succeeded")]
+    whole, grown = tmp_path / "whole", tmp_path / "grown"
+    write_journal(whole, lines)
+    path = write_journal(grown, lines[:1])
+    with RunRegistry(grown) as registry:
+        with held(path), path.open("ab", buffering=0) as file:
+            for line in lines[1:]:
+                registry.find()
+                file.write(encode(line))
+        expected = everything(registry)
+        found = [len(registry.find(text=f"word{seq}")) for seq in (2, count + 1)]
+        assert registry.usage(SEEN).own.input_tokens == 7
+    with RunRegistry(whole) as registry:
+        assert everything(registry) == expected
+        assert [len(registry.find(text=f"word{seq}")) for seq in (2, count + 1)] == found == [1, 1]
+        assert registry.usage(SEEN).own.input_tokens == 7
+        assert [line.seq for line in registry.events(SEEN)] == list(range(1, len(lines) + 1))

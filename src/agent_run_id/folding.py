@@ -12,7 +12,7 @@ from agent_run_id.events import OUTCOME, RUN_DECISION, RUN_ENDED, RUN_STARTED, R
 from agent_run_id.outcomes import ENDINGS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
 __all__ = [
     "FOLDED",
@@ -142,9 +142,9 @@ def fold_in_order(events: list[StoredEvent]) -> FoldedRun:
     return run
 
 
-def happened(run: FoldedRun, events: Iterable[tuple[str, dict[str, Any]]]) -> None:
-    """Fold in events by their types and fields, none a start or an end: who recorded them, and when, is the same."""
-    for kind, data in events:
+def happened(run: FoldedRun, events: Iterable[Sequence[Any]]) -> None:
+    """Fold in events, each its type, its fields and maybe more; none is a start or an end, all are of one process."""
+    for kind, data, *_ in events:
         change = _CHANGES.get(kind)
         if change is not None:
             change(run, data)

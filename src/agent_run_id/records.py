@@ -12,7 +12,7 @@ from agent_run_id.folding import FoldedRun, StoredEvent, came_out, elapsed_of, h
 from agent_run_id.growing import Lineage, Sketch
 from agent_run_id.index.ids import id_text
 from agent_run_id.index.layout import STATUSES
-from agent_run_id.index.rows import COLUMNS, between, decoded, unwrapped
+from agent_run_id.index.rows import COLUMNS, between, decoded, stored_between, unwrapped
 from agent_run_id.reading import decode
 from agent_run_id.schema import EventRecord, ProcessRecord, RunRecord
 
@@ -169,7 +169,10 @@ class Records:
         ]
         self._load_processes({row["owner"]})
         owner = self._maker.processes[row["owner"]]
-        return found if owner is None else [*_kept(row, owner.id), *found]
+        if owner is None:
+            return found
+        inside = [] if row["details"] is None else stored_between(row["details"], owner.id)
+        return [*_kept(row, owner.id), *inside, *found]
 
 
 def _above(row: sqlite3.Row) -> int | None:

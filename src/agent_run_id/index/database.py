@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["INDEX_VERSION", "Index", "Progress"]
 
-INDEX_VERSION: Final = 3
+INDEX_VERSION: Final = 4
 
 _BUSY_S: Final = 60.0
 _KEEP_HOUSE_S: Final = 60.0

@@ -75,8 +75,12 @@ def _removed(connection: sqlite3.Connection, gone: dict[int, Ranges], applied: A
             where = "WHERE process = ? AND seq BETWEEN ? AND ?"
             touched.update(run for (run,) in look_up(connection, "run", f"FROM events {where}", [process, first, last]))
             connection.execute(f"DELETE FROM events {where}", [process, first, last])
-            inside = "FROM runs WHERE owner = ? AND (seq BETWEEN ? AND ? OR end_seq BETWEEN ? AND ?)"
-            touched.update(pk for (pk,) in look_up(connection, "pk", inside, [process, *[first, last] * 2]))
+            inside = (
+                "FROM runs WHERE owner = ? AND (seq BETWEEN ? AND ? OR end_seq BETWEEN ? AND ?"
+                " OR (details LIKE '[%' AND seq < ? AND (end_seq IS NULL OR end_seq > ?)))"
+            )
+            numbers = [first, last, first, last, last, first]
+            touched.update(pk for (pk,) in look_up(connection, "pk", inside, [process, *numbers]))
     applied.write()
     for group in in_groups(sorted(touched)):
         for table in ("tags", "aliases", "links"):

@@ -39,10 +39,10 @@ _GROUP: Final = 5_000
 _VARIABLES: Final = 120_000  # in a statement; where SQLite allows no more than 32,766, so many
 _LIMIT: Final = 9  # `sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER`, which is not to be loaded here
 
-# What a run was told at its start and at its end is kept as it was recorded, in `started` and `ended`; only the rest of
-# its events are rows of `events`. Where they change more than these two say, `details` has what all of them come to, an
-# object; or, of a run that was whole when it was first seen, those between the two once more: an array of their types
-# and fields.
+# What a run was told at its start and at its end is kept as it was recorded, in `started` and `ended`. Of a run that
+# was whole when it was first seen `details` is an array of the events between the two: type, fields, number and time.
+# Of all others these are rows of `events`, and where they change more than the two say, `details` has what all of them
+# come to, an object.
 _TABLES: Final = """
 CREATE TABLE numbers (
     next INTEGER NOT NULL,

@@ -6,6 +6,7 @@ anything. Of all others the events are read back and folded anew, so that no ord
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -13,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from pydantic_core import from_json, to_json
 
 from agent_run_id.errors import InvalidRunIdError
-from agent_run_id.events import RUN_ENDED, RUN_STARTED, RUN_UPDATED
-from agent_run_id.folding import FOLDED
+from agent_run_id.events import RUN_ENDED, RUN_STARTED, RUN_STEP, RUN_UPDATED
+from agent_run_id.folding import FOLDED, StoredEvent
 from agent_run_id.ids import RunId
 from agent_run_id.index.ids import id_bytes
 from agent_run_id.index.layout import LOST, RUNNING, STATUSES, status_code
@@ -24,7 +25,7 @@ from agent_run_id.reading import decode
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from agent_run_id.folding import FoldedRun, StoredEvent
+    from agent_run_id.folding import FoldedRun
     from agent_run_id.index.lines import Line
 
 __all__ = [
@@ -34,10 +35,12 @@ __all__ = [
     "Place",
     "Row",
     "between",
+    "compact",
     "decoded",
     "folded_row",
     "kept_in_row",
     "plain_row",
+    "stored_between",
     "unwrapped",
 ]
 
@@ -59,6 +62,9 @@ _HUGE: Final = re.compile(r"[0-9][eE]\+?[0-9]{3}").search
 _LISTS: Final[tuple[str, ...]] = ("tags", "aliases", "links")
 _FOUND_BY: Final = frozenset(_LISTS)
 _BETWEEN: Final = FOLDED - {RUN_STARTED, RUN_ENDED}
+_IS_NAME: Final = re.compile("[a-z_.]+").fullmatch
+_MOST_INSIDE: Final = 50  # events
+_LARGEST_INSIDE: Final = 65_536  # characters
 
 
 @dataclass(slots=True)
@@ -79,6 +85,8 @@ class Named:
 def plain_row(pk: int, key: bytes, place: Place, entries: Sequence[Entry], dead: set[int], named: Named) -> Row | None:
     """The row of a run that was never seen before; None where it takes more than a look at its events.
 
+    What happened between its start and its end is put into the row as it is, for readers to fold, where it is not much.
+
     Args:
         pk: Its row.
         key: Its id.
@@ -93,19 +101,25 @@ def plain_row(pk: int, key: bytes, place: Place, entries: Sequence[Entry], dead:
     if start.type != RUN_STARTED or not _is_plain(entries) or not _TYPES.issuperset(map(type, texts)):
         return None
     lists = {name: data[name] for name in _LISTS if name in data}
-    if lists:
-        if not all(type(found) is list and all(type(item) is str for item in found) for found in lists.values()):
-            return None
-        named.add(pk, lists)
+    if not all(type(found) is list and all(type(item) is str for item in found) for found in lists.values()):
+        return None
     last = entries[-1][1]
-    inside = ",".join([f'["{line.type}",{{{line.raw}}}]' for _, line in entries if line.type in _BETWEEN])
     status = LOST if process in dead else RUNNING
     ends: tuple[int | None, int | None, str | None] = (None, None, None)
+    behind = len(entries)
     if last.type == RUN_ENDED:
         status = _ENDINGS[last.data["status"]]
         ends = (last.seq, last.time, last.raw)
-    return (pk, key, *place, status, *texts, process, start.seq, start.time, start.raw, *ends, last.time,
-            f"[{inside}]" if inside else None)  # fmt: skip
+        behind -= 1
+    inside: str | None = None
+    if behind > 1:
+        events = [f'["{line.type}",{{{line.raw}}},{line.seq},{line.time}]' for _, line in entries[1:behind]]
+        inside = f"[{','.join(events)}]"
+        if behind > _MOST_INSIDE or len(inside) > _LARGEST_INSIDE:
+            return None
+    if lists:
+        named.add(pk, lists)
+    return (pk, key, *place, status, *texts, process, start.seq, start.time, start.raw, *ends, last.time, inside)
 
 
 def _is_plain(entries: Sequence[Entry]) -> bool:
@@ -118,15 +132,17 @@ def _is_plain(entries: Sequence[Entry]) -> bool:
     for other, line in entries[1:]:
         if other != process or line.time < before.time or line.seq <= before.seq:
             return False
-        if line.type in FOLDED and not _is_between(line) and not (line is last and _is_end(line)):
+        if not _is_between(line) and not (line is last and _is_end(line)):
             return False
         before = line
     return True
 
 
 def _is_between(line: Line) -> bool:
-    # What a run is found by is not for the readers to find out.
-    return line.type in _BETWEEN and (line.type != RUN_UPDATED or _FOUND_BY.isdisjoint(line.data))
+    kind = line.type
+    if kind == RUN_UPDATED:
+        return _FOUND_BY.isdisjoint(line.data)  # what a run is found by is not for the readers to find out
+    return kind == RUN_STEP or kind in _BETWEEN or (kind not in FOLDED and _IS_NAME(kind) is not None)
 
 
 def _is_end(line: Line) -> bool:
@@ -182,9 +198,19 @@ def decoded(*raws: str) -> list[dict[str, Any]]:
     return cast("list[dict[str, Any]]", _values(f"[{{{'},{'.join(raws)}}}]"))
 
 
-def between(details: str) -> list[tuple[str, dict[str, Any]]] | None:
-    """The types and fields of what happened between start and end, where a row has that instead of what it came to."""
-    return cast("list[tuple[str, dict[str, Any]]]", _values(details)) if details.startswith("[") else None
+def between(details: str) -> list[tuple[str, dict[str, Any], int, int]] | None:
+    """Type, fields, number and time of the events between start and end; None where a row has what they came to."""
+    return cast("list[tuple[str, dict[str, Any], int, int]]", _values(details)) if details.startswith("[") else None
+
+
+def stored_between(details: str, owner: str) -> list[StoredEvent]:
+    """Those events, of the process that owns the run; none where they are elsewhere."""
+    return [StoredEvent(owner, seq, time, kind, data) for kind, data, seq, time in between(details) or ()]
+
+
+def compact(data: dict[str, Any]) -> str:
+    """What is kept of the fields of an event."""
+    return json.dumps(data, ensure_ascii=False, separators=(",", ":"))[1:-1]
 
 
 def _values(text: str) -> Any:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from agent_run_id.folding import FOLDED, StoredEvent, fold, fold_in_order
 from agent_run_id.index.ids import Ids
 from agent_run_id.index.layout import in_groups, insert, look_up
-from agent_run_id.index.rows import COLUMNS, Named, folded_row, kept_in_row, plain_row
+from agent_run_id.index.rows import COLUMNS, Named, compact, folded_row, kept_in_row, plain_row
 from agent_run_id.index.states import State, load_states
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Runs"]
 
 _NOWHERE: Final[Place] = (None, None, 0)
-_PK, _KEY, _ROOT, _STATUS, _END = 0, 1, 3, 5, 15  # columns of a row
+_PK, _KEY, _ROOT, _STATUS = 0, 1, 3, 5  # columns of a row
 _NOTHING_SAID: Final = (None,) * 15
 
 
@@ -81,7 +81,9 @@ class Runs:
         )
         self.write()
         # A root that is new, and of which nobody says more, is below no other.
-        self._nest([rows[root] for root in roots if root not in fresh or root in places or said.get(root, [root]) != [root]])
+        self._nest(
+            [rows[root] for root in roots if root not in fresh or root in places or said.get(root, [root]) != [root]]
+        )
 
     def refold(self, runs: Collection[int], gone: Mapping[str, Ranges]) -> None:
         """Fold runs anew without the events that are gone.
@@ -98,7 +100,8 @@ class Runs:
                 left = {key: event for key, event in state.events.items() if key[1] not in gone.get(key[0], ())}
                 state.events = left
                 state.rows &= left.keys()
-                times = [event.time for event in left.values()]
+                state.others = [other for other in state.others if other.seq not in gone.get(other.process, ())]
+                times = [event.time for event in (*left.values(), *state.others)]
                 state.heard = max([*times, *([heard[state.pk]] if state.pk in heard else [])], default=None)
                 self._note(state, fold(left.values()), state.place, self._replaced)
                 self._redone.append((state.pk,))
@@ -124,8 +127,6 @@ class Runs:
             if row is not None:
                 self._rows.append(row)
                 self._counts[row[_ROOT] or pk, row[_STATUS]] += 1
-                if len(entries) > 2 or (len(entries) == 2 and row[_END] is None):
-                    self._keep(pk, (entry for entry in entries[1:] if entry[1].seq != row[_END]))
                 return
             if len({process for process, _ in entries}) == 1:
                 self._add_folded(pk, key, place, sorted(entries, key=_number))
@@ -196,6 +197,10 @@ class Runs:
             (numbers[event.process], event.seq, state.pk, event.type, event.time, state.raws[key])
             for key, event in state.events.items()
             if key not in inside and key not in state.rows
+        )
+        self._events += (
+            (numbers[other.process], other.seq, state.pk, other.type, other.time, compact(other.data))
+            for other in state.others
         )
 
     def _keep(self, pk: int, entries: Iterable[Entry]) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from agent_run_id.events import RUN_ENDED, RUN_STARTED
 from agent_run_id.folding import FOLDED, StoredEvent
 from agent_run_id.index.layout import in_groups, look_up
-from agent_run_id.index.rows import unwrapped
+from agent_run_id.index.rows import compact, stored_between, unwrapped
 
 if TYPE_CHECKING:
     import sqlite3
@@ -23,7 +23,8 @@ EventKey = tuple[str, int]
 """What identifies an event: the id of its process, and its number there."""
 _FOLDED: Final = ",".join(f"'{kind}'" for kind in sorted(FOLDED))
 _STATE: Final = (
-    "pk, hex(id), parent, root, depth, status, owner, seq, started_at, started, end_seq, ended_at, ended, last_event_at"
+    "pk, hex(id), parent, root, depth, status, owner, seq, started_at, started, end_seq, ended_at, ended,"
+    " last_event_at, CASE WHEN details LIKE '[%' THEN details END"
 )
 
 
@@ -40,6 +41,7 @@ class State:
         events: Those of its events that change what is known of it.
         raws: Their JSON.
         rows: Which of them are rows of their own.
+        others: Events that change nothing and were kept in the row of the run.
     """
 
     pk: int
@@ -50,6 +52,7 @@ class State:
     events: dict[EventKey, StoredEvent] = field(default_factory=dict[EventKey, StoredEvent])
     raws: dict[EventKey, str] = field(default_factory=dict[EventKey, str])
     rows: set[EventKey] = field(default_factory=set[EventKey])
+    others: list[StoredEvent] = field(default_factory=list[StoredEvent])
 
     def add(self, event: StoredEvent, raw: str) -> EventKey:
         """Add an event."""
@@ -74,12 +77,17 @@ def load_states(connection: sqlite3.Connection, runs: Sequence[int], processes: 
         processes.load_ids({row[6] for row in rows if row[6] is not None} | {event[1] for event in events})
         states: dict[int, State] = {}
         for pk, key, parent, root, depth, status, owner, seq, *times in rows:
-            started_at, started, end_seq, ended_at, ended, heard = times
+            started_at, started, end_seq, ended_at, ended, heard, inside = times
             state = states[pk] = State(pk, bytes.fromhex(key), (parent, root, depth), status, heard)
             if started is not None:
                 state.add(StoredEvent(processes.ids[owner], seq, started_at, RUN_STARTED, unwrapped(started)), started)
             if ended is not None:
                 state.add(StoredEvent(processes.ids[owner], end_seq, ended_at, RUN_ENDED, unwrapped(ended)), ended)
+            for event in () if inside is None else stored_between(inside, processes.ids[owner]):
+                if event.type in FOLDED:
+                    state.add(event, compact(event.data))
+                else:
+                    state.others.append(event)
         for run, process, seq, time, kind, raw in events:
             state = states[run]
             state.rows.add(state.add(StoredEvent(processes.ids[process], seq, time, kind, unwrapped(raw)), raw))

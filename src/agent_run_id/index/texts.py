@@ -110,11 +110,15 @@ class Texts:
         span = [texted, until]
         texts: dict[int, list[str]] = {}
         runs = "FROM runs WHERE pk > ? AND pk <= ? AND started IS NOT NULL"
-        told = "pk || ',{' || started || '},{' || ifnull(ended, '') || '}'"
-        for pk, started, ended in self._values(told, runs, span):
-            texts[pk] = []
-            _collect(started, texts[pk])
-            _collect(ended, texts[pk])
+        inside = "CASE WHEN details LIKE '[%' THEN details ELSE '[]' END"
+        told = f"pk || ',{{' || started || '}},{{' || ifnull(ended, '') || '}},' || {inside}"
+        for pk, started, ended, between in self._values(told, runs, span):
+            found = texts[pk] = []
+            _collect(started, found)
+            for kind, fields, *_ in between:
+                if kind != RUN_USAGE:
+                    _collect(fields, found)
+            _collect(ended, found)
         events = f"FROM events WHERE run > ? AND run <= ? AND type <> '{RUN_USAGE}'"
         for run, fields in self._values("run || ',{' || data || '}'", events, span):
             _collect(fields, texts.setdefault(run, []))
