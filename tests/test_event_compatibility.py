@@ -266,10 +266,10 @@ RIGHT: dict[str, Change] = {
     "a new optional field": lambda s: s["$defs"]["RunStep"]["properties"].update(level={"type": "integer"}),
     "a new optional field of every event": lambda s: s["$defs"]["Event"]["properties"].update(zone={"type": "string"}),
     "a new optional field of an error": lambda s: s["$defs"]["RecordedError"]["properties"].update(notes={}),
-    "a new type": lambda s: s["allOf"].append(new_case("run.paused", {"required": ["until"]})),
+    "a new type": lambda s: s["allOf"].append(new_case("run.told", {"required": ["until"]})),
     "a new type with a definition": lambda s: (
-        s["$defs"].update(RunPaused={"properties": {"until": {"type": "integer"}}}),
-        s["allOf"].append(new_case("run.paused", {"$ref": "#/$defs/RunPaused"})),
+        s["$defs"].update(RunTold={"properties": {"until": {"type": "integer"}}}),
+        s["allOf"].append(new_case("run.told", {"$ref": "#/$defs/RunTold"})),
     ),
     "another order of types": lambda s: s["allOf"].reverse(),
     "another order of values": lambda s: field(s, "RunEnded", "status")["enum"].reverse(),

@@ -28,7 +28,7 @@ from agent_run_id.journal import Accounts, accounts
 from agent_run_id.processes import child_env, join
 from agent_run_id.queues import Carried, carry, received
 from agent_run_id.run_context import RunContext
-from agent_run_id.runs import Decision, NoRun, Run, current_run
+from agent_run_id.runs import Decision, NoRun, Pause, Run, current_run
 from agent_run_id.scope import CURRENT, current_run_id
 from agent_run_id.settings import configure
 from agent_run_id.signing import SigningKeys
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from agent_run_id.event_format import event_schema
     from agent_run_id.executors import BoundProcessPoolExecutor, BoundThreadPoolExecutor, wrap_executor
     from agent_run_id.following import Watch
+    from agent_run_id.handing import Accepted, AcceptedBatch, HandOff, accept, accept_batch, hand_off, resume
     from agent_run_id.index import Progress
     from agent_run_id.logs import RunIdFilter, setup_logging
     from agent_run_id.multiprocess import BoundProcess
@@ -54,6 +55,8 @@ if TYPE_CHECKING:
 __all__ = [
     "CURRENT",
     "ROOT",
+    "Accepted",
+    "AcceptedBatch",
     "Accounts",
     "AgentRunError",
     "BoundProcess",
@@ -67,12 +70,14 @@ __all__ = [
     "Decision",
     "Diff",
     "Envelope",
+    "HandOff",
     "Inbound",
     "InvalidCursorError",
     "InvalidRunIdError",
     "InvalidTokenError",
     "Links",
     "NoRun",
+    "Pause",
     "Progress",
     "RootRecord",
     "Run",
@@ -90,6 +95,8 @@ __all__ = [
     "Tree",
     "UsageReport",
     "Watch",
+    "accept",
+    "accept_batch",
     "accounts",
     "bind",
     "carriers",
@@ -100,8 +107,10 @@ __all__ = [
     "current_run_id",
     "diff",
     "event_schema",
+    "hand_off",
     "isolated",
     "received",
+    "resume",
     "run_each",
     "setup_logging",
     "start_run",
@@ -135,6 +144,13 @@ _LATER: Final = {
     "run_each": "agent_run_id.tasks",
     "setup_logging": "agent_run_id.logs",
     "wrap_executor": "agent_run_id.executors",
+    "Accepted": "agent_run_id.handing",
+    "AcceptedBatch": "agent_run_id.handing",
+    "HandOff": "agent_run_id.handing",
+    "accept": "agent_run_id.handing",
+    "accept_batch": "agent_run_id.handing",
+    "hand_off": "agent_run_id.handing",
+    "resume": "agent_run_id.handing",
 }
 
 

@@ -27,8 +27,12 @@ from agent_run_id.events import (
     BUNDLE_STARTED,
     OUTCOME,
     PROCESS_STARTED,
+    RUN_ACCEPTED,
     RUN_DECISION,
     RUN_ENDED,
+    RUN_PAUSED,
+    RUN_QUEUED,
+    RUN_RESUMED,
     RUN_STARTED,
     RUN_STEP,
     RUN_UPDATED,
@@ -47,8 +51,12 @@ __all__ = [
     "OtherEvent",
     "ProcessStarted",
     "RecordedError",
+    "RunAccepted",
     "RunDecision",
     "RunEnded",
+    "RunPaused",
+    "RunQueued",
+    "RunResumed",
     "RunStarted",
     "RunStep",
     "RunUpdated",
@@ -78,6 +86,8 @@ ProcessId = Annotated[str, Field(pattern=PROCESS_ID)]
 """128 random bits."""
 Moment = Annotated[int, Field(ge=0)]
 """Microseconds since 1970, UTC."""
+
+Ordinal = Annotated[int, Field(ge=1, lt=2**31)]
 
 Note = Annotated[str, Field(description="Stands for what could not be recorded, and says why.")]
 """What is NaN, too large, too much for one event, or raised when it was looked at, is a text in JSON."""
@@ -175,10 +185,9 @@ class OtherEvent(Event):
     """What happened."""
 
 
-class RunStarted(Event):
-    """A run began. The process that says so owns it."""
+class Begun(Event):
+    """What is said of a run when it begins."""
 
-    type: Literal["run.started"]
     name: str
     """What it is, for a person."""
     kind: Given[str] = None
@@ -203,6 +212,62 @@ class RunStarted(Event):
     """Anything else, by name."""
     input: JsonValue = None
     """What it was given."""
+
+
+class RunStarted(Begun):
+    """A run began. The process that says so owns it."""
+
+    type: Literal["run.started"]
+    duplicate_of: Given[Token] = None
+    """The run that somebody else has, or is done with, while this one does it once more."""
+    retry_of: Given[Token] = None
+    """The run that failed and that this one tries again."""
+    attempt: Given[Ordinal] = None
+    """The how manieth attempt that is, from 1; left out for the first."""
+
+
+class RunQueued(Begun):
+    """A run was handed off to whoever picks it up. Until then it belongs to the process that says so."""
+
+    type: Literal["run.queued"]
+
+
+class RunAccepted(Event):
+    """A process took over the run of a message. From now on it owns it."""
+
+    type: Literal["run.accepted"]
+    name: Given[str] = None
+    """What it is, for a person, where whoever handed it off is not heard."""
+    kind: Given[str] = None
+    """What kind of run, likewise."""
+    attempt: Given[Ordinal] = None
+    """The how manieth attempt at the run this is, from 1."""
+    hand: Given[Ordinal] = None
+    """The how manieth time the run changes hands, where that could be counted: then this is the order."""
+    after: Given[Literal["paused", "lost", "unknown"]] = None
+    """What had become of the owner before, where there was one."""
+
+
+class RunPaused(Event):
+    """A run waits, and whoever resumes it goes on with it."""
+
+    type: Literal["run.paused"]
+    reason: Given[str] = None
+    """What it waits for, for a person."""
+    elapsed: Given[Annotated[int, Field(ge=0)]] = None
+    """How long it has run since it was started, accepted or resumed, in microseconds, by a clock that is never set."""
+
+
+class RunResumed(Event):
+    """A process goes on with a run that waited, or whose owner had died. From now on it owns it."""
+
+    type: Literal["run.resumed"]
+    attempt: Given[Ordinal] = None
+    """The how manieth attempt at the run this is, from 1."""
+    hand: Given[Ordinal] = None
+    """As in `run.accepted`."""
+    after: Given[Literal["paused", "lost", "unknown"]] = None
+    """What had become of the owner before; left out where that was not to be seen: then only a run that waits goes."""
 
 
 class RunUpdated(Event):
@@ -327,6 +392,10 @@ MODELS: Final[dict[str, type[JournalLine]]] = {
     PROCESS_STARTED: ProcessStarted,
     BUNDLE_STARTED: BundleStarted,
     RUN_STARTED: RunStarted,
+    RUN_QUEUED: RunQueued,
+    RUN_ACCEPTED: RunAccepted,
+    RUN_PAUSED: RunPaused,
+    RUN_RESUMED: RunResumed,
     RUN_UPDATED: RunUpdated,
     RUN_STEP: RunStep,
     RUN_DECISION: RunDecision,
@@ -349,6 +418,10 @@ _lines: Final[TypeAdapter[JournalLine]] = TypeAdapter(
         Annotated[ProcessStarted, Tag(PROCESS_STARTED)]
         | Annotated[BundleStarted, Tag(BUNDLE_STARTED)]
         | Annotated[RunStarted, Tag(RUN_STARTED)]
+        | Annotated[RunQueued, Tag(RUN_QUEUED)]
+        | Annotated[RunAccepted, Tag(RUN_ACCEPTED)]
+        | Annotated[RunPaused, Tag(RUN_PAUSED)]
+        | Annotated[RunResumed, Tag(RUN_RESUMED)]
         | Annotated[RunUpdated, Tag(RUN_UPDATED)]
         | Annotated[RunStep, Tag(RUN_STEP)]
         | Annotated[RunDecision, Tag(RUN_DECISION)]

@@ -27,8 +27,12 @@ __all__ = [
     "MAX_VALUES",
     "OUTCOME",
     "PROCESS_STARTED",
+    "RUN_ACCEPTED",
     "RUN_DECISION",
     "RUN_ENDED",
+    "RUN_PAUSED",
+    "RUN_QUEUED",
+    "RUN_RESUMED",
     "RUN_STARTED",
     "RUN_STEP",
     "RUN_UPDATED",
@@ -48,6 +52,10 @@ FORMAT_VERSION: Final = 1
 BUNDLE_STARTED: Final = "bundle.started"
 PROCESS_STARTED: Final = "process.started"
 RUN_STARTED: Final = "run.started"
+RUN_QUEUED: Final = "run.queued"
+RUN_ACCEPTED: Final = "run.accepted"
+RUN_PAUSED: Final = "run.paused"
+RUN_RESUMED: Final = "run.resumed"
 RUN_UPDATED: Final = "run.updated"
 RUN_ENDED: Final = "run.ended"
 RUN_STEP: Final = "run.step"

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeGuard, cast
 
-from agent_run_id.events import OUTCOME, RUN_DECISION, RUN_ENDED, RUN_STARTED, RUN_UPDATED, RUN_USAGE
-from agent_run_id.outcomes import ENDINGS
+from agent_run_id.events import OUTCOME, RUN_DECISION, RUN_ENDED, RUN_QUEUED, RUN_STARTED, RUN_UPDATED, RUN_USAGE
+from agent_run_id.tenures import HANDING, ending_of, segments_of, tenures_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+
+    from agent_run_id.tenures import Tenure
 
 __all__ = [
     "FOLDED",
@@ -30,6 +32,8 @@ __all__ = [
 
 _LONGEST: Final = 2**62  # microseconds; no run takes 146,000 years
 _LISTS: Final = ("tags", "links", "aliases")
+_AGAIN: Final = ("duplicate_of", "retry_of")
+_STARTS: Final = frozenset({RUN_STARTED, RUN_QUEUED})
 _COUNTS: Final = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens")
 
 
@@ -131,14 +135,17 @@ def fold_in_order(events: list[StoredEvent]) -> FoldedRun:
     run = FoldedRun()
     run.events = events
     # The start first, wherever it stands: who owns the run decides what the other events may do.
-    run.start = next((event for event in run.events if event.type == RUN_STARTED), None)
+    run.start = next((event for event in run.events if event.type in _STARTS), None)
     if run.start is not None:
         _started(run, run.start)
+    changes_hands = any(event.type in HANDING for event in run.events)
+    if changes_hands:
+        _handed(run, run.events)
     for event in run.events:
-        if event.type == RUN_ENDED:
-            _ended(run, event)
-        else:
+        if event.type != RUN_ENDED:
             happened(run, [(event.type, event.data)])
+        elif not changes_hands:
+            _ended(run, event)
     return run
 
 
@@ -154,7 +161,7 @@ def _started(run: FoldedRun, event: StoredEvent) -> None:
     data = event.data
     run.owner = event.process
     run.seq = event.seq
-    run.status = "running"
+    run.status = "queued" if event.type == RUN_QUEUED else "running"
     run.started_at = event.time
     run.name = text_of(data.get("name"))
     run.kind = text_of(data.get("kind"))
@@ -177,7 +184,39 @@ def told(data: dict[str, Any]) -> dict[str, Any]:
     for name in _LISTS:
         if name in data:
             details[name] = _texts(data[name])
+    for name in _AGAIN:
+        if name in data:
+            details[name] = text_of(data[name])
+    if _is_count(data.get("attempt")):
+        details["attempt"] = data["attempt"]
     return details
+
+
+def _handed(run: FoldedRun, events: Sequence[StoredEvent]) -> None:
+    """Who has a run that changes hands or waits, and what became of it with each who had it."""
+    tenures, refused = tenures_of(run.start, events)
+    first, last = tenures[0], tenures[-1]
+    if run.start is None and first.begin is not None:
+        begin = first.begin
+        run.started_at, run.seq = begin.time, begin.seq
+        run.name, run.kind = text_of(begin.data.get("name")), text_of(begin.data.get("kind"))
+    if last.begin is not None:
+        run.owner = last.begin.process
+    run.status = last.status if last.begin is not None or last.end is not None or last.pause is not None else None
+    if last.end is not None:
+        _over(run, last.end)
+        run.elapsed = _time_at_work([tenure for tenure in tenures if tenure.attempt == last.attempt])
+    if refused:
+        run.details["refused_ends"] = refused
+    run.details |= {"attempt": last.attempt, "segments": segments_of(tenures)}
+
+
+def _time_at_work(tenures: Iterable[Tenure]) -> int | None:
+    """How long an attempt took without the waits, in microseconds, by the clocks of those who made it."""
+    events = [tenure.pause or tenure.end for tenure in tenures if not tenure.is_queued]
+    times = [None if event is None else elapsed_of(event.data) for event in events]
+    known = [time for time in times if time is not None]
+    return sum(known) if known and len(known) == len(times) else None
 
 
 def _updated(run: FoldedRun, data: dict[str, Any]) -> None:
@@ -198,16 +237,16 @@ def _ended(run: FoldedRun, event: StoredEvent) -> None:
     if run.owner is not None and event.process != run.owner:
         run.details["refused_ends"] = run.details.get("refused_ends", 0) + 1
         return
-    if run.ended_at is not None:
-        return  # only the first end counts
+    if run.ended_at is None:  # only the first end counts
+        _over(run, event)
+
+
+def _over(run: FoldedRun, event: StoredEvent) -> None:
     run.end = event
-    data = event.data
-    status = data.get("status")
-    # What a later version may call an end is none that this one could promise to be a success.
-    run.status = status if status in ENDINGS else "failed"
+    run.status = ending_of(event.data)
     run.ended_at = event.time
-    run.elapsed = elapsed_of(data)
-    run.details.update(came_out(data))
+    run.elapsed = elapsed_of(event.data)
+    run.details.update(came_out(event.data))
 
 
 def elapsed_of(data: dict[str, Any]) -> int | None:
@@ -303,5 +342,5 @@ _CHANGES: Final[dict[str, Callable[[FoldedRun, dict[str, Any]], None]]] = {
     RUN_USAGE: _used,
 }
 
-FOLDED: Final = frozenset({RUN_STARTED, RUN_ENDED, *_CHANGES})
+FOLDED: Final = frozenset({RUN_STARTED, RUN_ENDED, *_CHANGES, *HANDING})
 """The types of events that change what is known of a run; all others are only kept."""

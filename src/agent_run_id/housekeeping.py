@@ -14,7 +14,6 @@ the time before the last boot.
 from __future__ import annotations
 
 import fcntl
-import json
 import math
 import os
 import stat
@@ -23,10 +22,11 @@ from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
+from agent_run_id.claims import sweep
 from agent_run_id.events import BUNDLE_STARTED, FORMAT_VERSION, encode_fixed, encode_line
 from agent_run_id.filesystems import sync
 from agent_run_id.layout import BUNDLE, JOURNALS, Name, bundle_name, parse_name
-from agent_run_id.liveness import is_header, liveness_of
+from agent_run_id.liveness import first_line, is_header, liveness_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -53,9 +53,10 @@ _MAX_SOURCES_OF_WRITER: Final = 128
 _MAX_BUNDLE: Final = 64 * 1024 * 1024
 _MAX_BUNDLE_OF_WRITER: Final = 4 * 1024 * 1024
 _MAX_FILES_OF_WRITER: Final = 2048
+_MAX_CLAIMS: Final = 100_000
+_MAX_CLAIMS_OF_WRITER: Final = 256
 _SETTLED_S: Final = 60
 """So long after a bundle was made the kernel has written it to the disk by itself."""
-_FIRST_LINE: Final = 1024 * 1024
 
 
 class _File(NamedTuple):
@@ -165,6 +166,9 @@ class _House:
         self._settle()
         self._fold(self._journals(), _MIN_JOURNALS, _journal_content)
         self._fold(self._bundles(), _MIN_BUNDLES, _bundle_content)
+        if not self._is_late():
+            most = _MAX_CLAIMS if self._deadline is None else _MAX_CLAIMS_OF_WRITER
+            sweep(os.path.dirname(self._folder), age_s=self._retention.age_s, most=most)  # noqa: PTH120
 
     def _most_urgent(self, names: list[str]) -> list[str]:
         """Of very many files those about which something can be done now: bundles first, then the oldest journals.
@@ -237,7 +241,7 @@ class _House:
         owner, number, is_bundle = file.name
         if is_bundle or number < self._newest[owner]:
             return True
-        fields = _first_line(file.path)
+        fields = first_line(file.path)
         state = "unknown" if fields is None else liveness_of(file.path, fields)
         return state == "dead" or (believing_age and state == "unknown")
 
@@ -354,32 +358,23 @@ def _bundle_content(path: str) -> bytes:
         return file.read()
 
 
-def _first_line(path: str) -> dict[str, Any] | None:
-    try:
-        with open(path, "rb") as file:  # noqa: PTH123
-            fields: Any = json.loads(file.readline(_FIRST_LINE).decode())
-    except (OSError, ValueError, RecursionError):
-        return None
-    return cast("dict[str, Any]", fields) if isinstance(fields, dict) else None
-
-
 def _has_died(path: str) -> bool:
     """Whether a journal says whose it is, and they have died.
 
     Without, a reader of a bundle would take its events for those of the one before.
     """
-    fields = _first_line(path)
+    fields = first_line(path)
     return fields is not None and is_header(fields) and liveness_of(path, fields) == "dead"
 
 
 def _sources_of(bundle: str) -> list[str]:
-    sources = (_first_line(bundle) or {}).get("sources")
+    sources = (first_line(bundle) or {}).get("sources")
     return [str(name) for name in cast("Any", sources)] if isinstance(sources, list) else []
 
 
 def _since(bundle: str) -> float:
     """When the oldest in a bundle was last written to."""
-    since = (_first_line(bundle) or {}).get("since")
+    since = (first_line(bundle) or {}).get("since")
     return since / 1e6 if isinstance(since, int) else 0
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from agent_run_id.w3c import Trace
 
-__all__ = ["MAX_DEPTH", "RunId", "depth_limit", "random_id", "random_span", "set_depth_limit"]
+__all__ = ["MAX_DEPTH", "RunId", "beside", "depth_limit", "random_id", "random_span", "set_depth_limit"]
 
 MAX_DEPTH: Final = 65_535
 """The deepest a run can be, whatever the configured limit: five digits on the wire."""
@@ -299,6 +299,18 @@ def _build(value: str, parent_id: str | None, root_id: str, depth: int, trace: T
     draft.__class__ = RunId
     run_id: RunId = draft
     return run_id
+
+
+def beside(run_id: RunId, value: str | None = None) -> RunId:
+    """An id with the same parent as another one.
+
+    Args:
+        run_id: The other one; beside a root stands another root.
+        value: The canonical text of its UUID; a new one by default.
+    """
+    value = value or random_id()
+    root = value if run_id.parent_id is None else run_id.root_id
+    return _build(value, run_id.parent_id, root, run_id.depth, run_id.trace)
 
 
 def _is_canonical(text: str) -> bool:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from agent_run_id import settings
 from agent_run_id.errors import StoreError
-from agent_run_id.events import RUN_ENDED
+from agent_run_id.events import RUN_ENDED, RUN_PAUSED, RUN_QUEUED
 from agent_run_id.journal_file import JournalFile, detach_inherited
 from agent_run_id.notices import tell
 
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["Accounts", "Journal", "accounts", "current_journal", "journal_in", "recording_in"]
 
 _RETRY_US: Final = 1_000_000
+_LAST_WORDS: Final = frozenset({RUN_ENDED, RUN_PAUSED, RUN_QUEUED})
+"""The types of events with which a run leaves a process."""
 
 
 class _Writing:
@@ -103,6 +105,14 @@ class Journal:
         file = self._writing().file.get(0)
         return None if file is None else file.process_id
 
+    def name(self) -> str | None:
+        """The name of its first file, which is begun if need be; None where nothing can be recorded."""
+        writing = self._writing()
+        try:
+            return (writing.file.get(0) or self._open(writing, time.time_ns() // 1000)).name
+        except Exception:
+            return None  # the next event says why
+
     @property
     def dropped(self) -> int:
         """How many events this process could not write.
@@ -139,7 +149,7 @@ class Journal:
             if writing.generation == _generation:
                 self._warn(str(error), next(writing.drops))
         else:
-            if self.fsync != "never" and (self.fsync == "always" or kind == RUN_ENDED):
+            if self.fsync != "never" and (self.fsync == "always" or kind in _LAST_WORDS):
                 self._sync(file)
 
     def _writing(self) -> _Writing:

@@ -61,15 +61,20 @@ class JournalFile:
         directory: The directory; made when it is not there.
         process_id: The id of this process in its journals.
 
+    Attributes:
+        name: The name of its first file, whose lock tells that the process lives.
+        process_id: The id of this process in its journals.
+
     Raises:
         OSError: it cannot be made; nothing is left behind.
     """
 
     __slots__ = (
         "_claimed", "_directory", "_fd", "_heartbeat", "_look_at", "_look_size", "_segment", "_size", "_torn",
-        "_unsynced", "process_id",
+        "_unsynced", "name", "process_id",
     )  # fmt: skip
 
+    name: str
     process_id: str
 
     def __init__(self, directory: str, process_id: str) -> None:
@@ -84,6 +89,7 @@ class JournalFile:
         # The names of new files and folders are lost in a power cut, too, unless the folder they are in is written.
         self._unsynced = [os.path.dirname(directory), directory, os.path.join(directory, JOURNALS)]  # noqa: PTH118, PTH120
         self._fd, self._segment = _create(directory, process_id, 1)
+        self.name = os.path.basename(self._segment.path)  # noqa: PTH119
         try:
             self._heartbeat = os.dup(self._fd)  # holds the lock of the first file when `_fd` has moved on
         except OSError:

@@ -10,10 +10,12 @@ import os
 import time
 from typing import Final, NamedTuple
 
-__all__ = ["BUNDLE", "JOURNALS", "SUFFIX", "Name", "bundle_name", "journal_name", "parse_name"]
+__all__ = ["BUNDLE", "CLAIMS", "JOURNALS", "SUFFIX", "Name", "bundle_name", "journal_name", "parse_name"]
 
 JOURNALS: Final = "journal"
 """The folder of the journals, inside the directory of `settings.directory`."""
+CLAIMS: Final = "claims"
+"""The folder beside it that says who has a run that changes hands."""
 SUFFIX: Final = ".jsonl"
 BUNDLE: Final = "bundle"
 _STAMP: Final = "%Y%m%dT%H%M%SZ"

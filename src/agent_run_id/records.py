@@ -58,6 +58,8 @@ class _Maker:
         if elapsed is None and ended_at is not None and started_at is not None:
             elapsed = max(0, ended_at - started_at)
         details["elapsed"] = None if elapsed is None else timedelta(microseconds=elapsed)
+        if "segments" in details:
+            details["segments"] = [_segment(segment) for segment in details["segments"]]
         details["id"] = id_text(key)
         details["parent_id"] = None if parent is None else self.text(parent)
         details["root_id"], details["depth"], details["user_id"], details["session_id"] = place
@@ -235,6 +237,15 @@ def _details(started: str | None, ended: str | None, details: str | None) -> dic
         found |= came_out(end)
         found["elapsed"] = elapsed_of(end)
     return found
+
+
+def _segment(segment: dict[str, Any]) -> dict[str, Any]:
+    return {
+        **segment,
+        "process_id": segment["process"],
+        "started_at": _time(segment["began"]),
+        "ended_at": _time(segment.get("until")),
+    }
 
 
 def moment(microseconds: int) -> datetime:

@@ -13,6 +13,8 @@ from agent_run_id.events import (
     OUTCOME,
     RUN_DECISION,
     RUN_ENDED,
+    RUN_PAUSED,
+    RUN_RESUMED,
     RUN_STEP,
     RUN_UPDATED,
     RUN_USAGE,
@@ -20,6 +22,7 @@ from agent_run_id.events import (
     encode_fixed,
     listed,
 )
+from agent_run_id.holding import Claimed
 from agent_run_id.ids import RunId, random_id
 from agent_run_id.journal import current_journal
 from agent_run_id.outcomes import ENDINGS, describe_error, note_run, outcome_of
@@ -33,7 +36,7 @@ if TYPE_CHECKING:
     from agent_run_id.journal import Journal
     from agent_run_id.outcomes import Ending, Expected
 
-__all__ = ["UNSET", "Decision", "NoRun", "Run", "Unset", "current_run"]
+__all__ = ["UNSET", "Decision", "NoRun", "Pause", "Run", "Unset", "current_run"]
 
 
 class Unset:
@@ -65,6 +68,21 @@ class Decision:
         self._run._record(OUTCOME, {"outcome": text}, fixed={"decision": self._id})  # noqa: SLF001 - one room
 
 
+class Pause:
+    """A wait that has begun: as a block it lasts as long as that, otherwise until somebody resumes the run."""
+
+    __slots__ = ("_run",)
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def __enter__(self) -> None:
+        """Wait."""
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._run._go_on()  # noqa: SLF001 - one room
+
+
 class Run(ScopeOwner):
     """A run that has started. `start_run` makes them.
 
@@ -75,7 +93,7 @@ class Run(ScopeOwner):
         id: The run's identity.
     """
 
-    __slots__ = ("_began", "_ended", "_expected", "_journal", "id", "name")
+    __slots__ = ("_began", "_claimed", "_ended", "_expected", "_journal", "_paused", "id", "name")
 
     id: RunId
     name: str | None
@@ -95,6 +113,8 @@ class Run(ScopeOwner):
         self._journal = journal or current_journal()
         self._expected = expected
         self._began = began
+        self._claimed: Claimed | None = None
+        self._paused = False
         self._ended: list[None] = []
 
     def __repr__(self) -> str:
@@ -234,19 +254,51 @@ class Run(ScopeOwner):
             raise ValueError(f"a run ends as one of {', '.join(ENDINGS)}, not {status!r}")
         self._end(status, output, error)
 
-    def _end(self, status: str | None, output: Any, error: BaseException | str | None) -> None:
+    def _end(self, status: Ending | None, output: Any, error: BaseException | str | None) -> None:
         self._ended.append(None)  # atomic: of two threads, the one that finds itself first ends the run
         if len(self._ended) > 1 or not self._journal.records:
             return
         if status is None:
             status = outcome_of(error, self._expected)
-        elapsed = None if self._began is None else (time.perf_counter_ns() - self._began) // 1000
+        elapsed = None if self._paused else self._elapsed()
         fields: dict[str, Any] = {}
         if error is not None:
             fields["error"] = describe_error(error, expected=self._expected)
         if output is not UNSET:
             fields["output"] = output
         self._record(RUN_ENDED, fields, fixed={"status": status, "elapsed": elapsed}, explicit_none=output is None)
+        if self._claimed is not None:
+            self._claimed.change(status)
+
+    def pause(self, reason: str) -> Pause:
+        """Say that the run waits from now on, for a person or for anything else that may take long.
+
+        It does not end with its block any more, unless an exception leaves that, and nothing need be left of this
+        process: whoever calls `resume` with its id goes on with it, in this process or in another. For a wait that
+        this process sits out, ``with run.pause("…"): …`` does both.
+
+        Args:
+            reason: What it waits for, for a person.
+        """
+        if not self._paused and not self._ended:
+            self._paused = True
+            self._record(RUN_PAUSED, {"reason": reason}, fixed={"elapsed": self._elapsed()})
+            if self._claimed is not None:
+                self._claimed.change("paused")
+            elif self._began is not None:  # else the run is perhaps another process's
+                self._claimed = Claimed.of_paused(self._journal, self.id)
+        return Pause(self)
+
+    def _go_on(self) -> None:
+        """Go on with a run that waited in this process, unless somebody else has gone on with it meanwhile."""
+        if self._paused and not self._ended and (self._claimed is None or self._claimed.take_back()):
+            self._paused = False
+            self._began = time.perf_counter_ns()
+            number = None if self._claimed is None else self._claimed.claim.number
+            self._record(RUN_RESUMED, {}, fixed={"hand": number, "after": "paused"})
+
+    def _elapsed(self) -> int | None:
+        return None if self._began is None else (time.perf_counter_ns() - self._began) // 1000
 
     def _record(
         self, kind: str, fields: Mapping[str, Any], *, fixed: Mapping[str, Any] = _NOTHING, explicit_none: bool = False
@@ -270,7 +322,9 @@ class Run(ScopeOwner):
         return self
 
     def finish(self, error: BaseException | None) -> None:
-        """End the run by what left it."""
+        """End the run by what left it; one that waits goes on waiting, unless it is an error."""
+        if error is None and self._paused:
+            return
         if error is not None:
             note_run(error, self.id, self.name, self._expected)
         self._end(None, UNSET, error)
@@ -333,7 +387,15 @@ class NoRun(Run):
     ) -> None:
         self.ignored += 1
 
-    def _end(self, status: str | None, output: Any, error: BaseException | str | None) -> None:
+    def pause(self, reason: str) -> Pause:
+        """Nothing waits."""
+        self.ignored += 1
+        return Pause(self)
+
+    def _go_on(self) -> None:
+        """Nothing goes on."""
+
+    def _end(self, status: Ending | None, output: Any, error: BaseException | str | None) -> None:
         self.ignored += 1
 
 

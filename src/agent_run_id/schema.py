@@ -10,11 +10,13 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from agent_run_id.ids import RunId
 
 __all__ = [
+    "AttemptRecord",
     "DecisionRecord",
     "ErrorRecord",
     "EventRecord",
     "ProcessRecord",
     "RunRecord",
+    "SegmentRecord",
     "Status",
     "UsageRecord",
     "UsageTotal",
@@ -130,6 +132,49 @@ class ProcessRecord(_Record):
     state: Literal["alive", "dead", "unknown"] = "unknown"
 
 
+class SegmentRecord(_Record):
+    """A part of the life of a run that changed hands, or waited.
+
+    Attributes:
+        status: What it was: ``queued``, ``running`` or ``paused``.
+        attempt: At the how manieth attempt, from 1.
+        started_at: In UTC.
+        ended_at: In UTC; None while it lasts, and for ever when its process died and nobody went on.
+        process_id: Whose it was; who sent it, while it was queued; who paused it, while it was paused.
+        reason: What it waited for.
+        outcome: How it ended: ``accepted``, ``paused``, ``resumed``, as a run ends, ``lost``, or ``unknown`` where
+            somebody went on who could not see what had become of it; None while it lasts.
+    """
+
+    status: Literal["queued", "running", "paused"]
+    attempt: int = 1
+    started_at: datetime
+    ended_at: datetime | None = None
+    process_id: str | None = None
+    reason: str | None = None
+    outcome: Literal["accepted", "paused", "resumed", "succeeded", "failed", "cancelled", "lost", "unknown"] | None = (
+        None
+    )
+
+
+class AttemptRecord(_Record):
+    """An attempt at a run.
+
+    Attributes:
+        number: From 1.
+        status: What became of it; None where that is not known.
+        started_at: In UTC.
+        ended_at: In UTC; for one that was lost, when the next began.
+        process_id: Who made it, at the last.
+    """
+
+    number: int
+    status: Status | None = None
+    started_at: datetime
+    ended_at: datetime | None = None
+    process_id: str | None = None
+
+
 class RunRecord(_Record):
     """Everything known of one run.
 
@@ -162,6 +207,10 @@ class RunRecord(_Record):
         process: Its owner.
         seq: The number of its start among the events of that process: of two that began at the same time, which first.
         refused_ends: How many times somebody who does not own it tried to end it.
+        attempt: The how manieth attempt at it the last one is, from 1.
+        segments: The parts of its life, in their order; none of a run that stayed with one process and never waited.
+        duplicate_of: The token of the run that somebody else had, or was done with, while this did it once more.
+        retry_of: The token of the run that failed and that this one tried again.
     """
 
     id: str
@@ -192,6 +241,28 @@ class RunRecord(_Record):
     process: ProcessRecord | None = None
     seq: int | None = None
     refused_ends: int = 0
+    attempt: int = 1
+    segments: tuple[SegmentRecord, ...] = ()
+    duplicate_of: str | None = None
+    retry_of: str | None = None
+
+    @property
+    def attempts(self) -> tuple[AttemptRecord, ...]:
+        """The attempts at it, the last one last; none where it has not changed hands."""
+        found: dict[int, list[SegmentRecord]] = {}
+        for segment in self.segments:
+            if segment.status != "queued":
+                found.setdefault(segment.attempt, []).append(segment)
+        return tuple(
+            AttemptRecord(
+                number=number,
+                status=self.status if number == self.attempt else _became(segments[-1]),
+                started_at=segments[0].started_at,
+                ended_at=segments[-1].ended_at,
+                process_id=segments[-1].process_id,
+            )
+            for number, segments in found.items()
+        )
 
     @property
     def run_id(self) -> RunId:
@@ -199,6 +270,11 @@ class RunRecord(_Record):
         if self.parent_id is None:
             return RunId(self.id)
         return RunId.from_token(f"{self.id}.{self.parent_id}.{self.root_id}.{self.depth}")
+
+
+def _became(last: SegmentRecord) -> Status | None:
+    outcome = last.outcome
+    return outcome if outcome in ("succeeded", "failed", "cancelled", "lost") else None
 
 
 class EventRecord(_Record):

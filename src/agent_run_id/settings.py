@@ -73,9 +73,14 @@ class Retention(NamedTuple):
         return sys.maxsize if self.size is None else max(1, self.size // _PARTS)
 
     @property
+    def age_s(self) -> float:
+        """How old what is kept may become, in seconds."""
+        return math.inf if self.days is None else self.days * 86_400
+
+    @property
     def part_s(self) -> float:
         """For how many seconds one file is to be written."""
-        return math.inf if self.days is None else self.days * 86_400 / _PARTS
+        return self.age_s / _PARTS
 
 
 Snapshot = dict[str, Any]

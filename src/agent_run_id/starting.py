@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from agent_run_id.journal import Journal
     from agent_run_id.outcomes import Expected
 
-__all__ = ["ROOT", "Root", "run_id_under", "start_known_run", "start_run"]
+__all__ = ["ROOT", "Root", "begin_run", "run_id_under", "start_known_run", "start_run"]
 
 
 class Root:
@@ -75,6 +75,38 @@ def start_run(
         RunDepthError: the parent is as deep as `configure(max_depth=…)` allows.
         TypeError: `parent` is none of those things, or `expected` is no exception class.
     """
+    return begin_run(
+        RUN_STARTED,
+        name,
+        parent,
+        expected=expected_exceptions(expected),
+        kind=kind,
+        key=key,
+        user_id=user_id,
+        session_id=session_id,
+        summary=summary,
+        tags=tags,
+        links=links,
+        aliases=aliases,
+        attributes=attributes,
+        input=input,
+    )
+
+
+def begin_run(
+    event: str,
+    name: str,
+    parent: RunId | CurrentRun | Inbound | Root,
+    *,
+    expected: Expected = (),
+    tags: Iterable[str],
+    links: Iterable[RunId | str],
+    aliases: Iterable[str],
+    attributes: Mapping[str, Any] | None,
+    input: Any,  # noqa: A002 - the field's word
+    **fields: Any,
+) -> Run:
+    """Begin a run under another one with a first event of this type; see `start_run`."""
     above = _parent_of(parent)
     found = above if isinstance(above, Inbound) else NOTHING
     linked = listed(links)
@@ -83,12 +115,9 @@ def start_run(
     return start_known_run(
         run_id_under(above),
         name,
-        expected=expected_exceptions(expected),
-        kind=kind,
-        key=key,
-        user_id=user_id,
-        session_id=session_id,
-        summary=summary,
+        event=event,
+        expected=expected,
+        **fields,
         tags=listed(tags) or None,
         links=linked or None,
         aliases=listed(aliases) or None,
@@ -99,11 +128,17 @@ def start_run(
 
 
 def start_known_run(
-    run_id: RunId, name: str, *, journal: Journal | None = None, expected: Expected = (), **fields: Any
+    run_id: RunId,
+    name: str,
+    *,
+    event: str = RUN_STARTED,
+    journal: Journal | None = None,
+    expected: Expected = (),
+    **fields: Any,
 ) -> Run:
     """Start a run whose id exists already, with the fields of its first event."""
     run = Run(run_id, name=name, journal=journal, expected=expected, began=time.perf_counter_ns())
-    run._record(RUN_STARTED, {"name": name, **fields})  # noqa: SLF001 - one room
+    run._record(event, {"name": name, **fields})  # noqa: SLF001 - one room
     return run
 
 

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from agent_run_id import RunId
+from tests.journal_programs.hands import HANDING, in_hands
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -17,8 +18,9 @@ if TYPE_CHECKING:
     from tests.journal_programs.worlds import Part
 
 ENVELOPE = {"v", "type", "run", "time", "seq"}
-CHANGING = {"run.started", "run.updated", "run.ended", "run.decision", "run.decision.outcome", "run.usage"}
+CHANGING = {"run.started", "run.updated", "run.ended", "run.decision", "run.decision.outcome", "run.usage", *HANDING}
 """The types of events that change what is known of a run."""
+STARTS = ("run.started", "run.queued")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -117,14 +119,16 @@ class Model:
         return min(places, default=(None, 0))
 
     def _began(self, run: str) -> tuple[Any, ...]:
-        start = _first_start(self.said[run])
-        return (1, run) if start is None else (0, start.time, start.process, start.seq, run)
+        record = self.record(run)
+        if record["started_at"] is None:
+            return (1, run)
+        return (0, record["started_at"], record["process"]["id"], record["seq"], run)
 
     # All runs ---------------------------------------------------------------------------------------------------------
 
     def started(self, *, newest_first: bool = True) -> list[str]:
-        """Those whose start was seen, by when that was."""
-        found = [run for run in self.said if _first_start(self.said[run]) is not None]
+        """Those that were seen to begin, by when that was."""
+        found = [run for run in self.said if self.record(run)["started_at"] is not None]
         return sorted(found, key=lambda run: (self.record(run)["started_at"], run), reverse=newest_first)
 
     def roots(self) -> list[str]:
@@ -167,7 +171,7 @@ def _in_order(events: Iterable[Said]) -> list[Said]:
 
 def _first_start(said: Iterable[Said]) -> Said | None:
     ordered = _in_order(event for event in said if event.type in CHANGING)
-    return next((event for event in ordered if event.type == "run.started"), None)
+    return next((event for event in ordered if event.type in STARTS), None)
 
 
 def _start(said: Iterable[Said], name: str) -> Any:
@@ -184,21 +188,31 @@ def _nothing_known() -> dict[str, Any]:
         **dict.fromkeys(("name", "kind", "status", "started_at", "ended_at", "elapsed", "summary", "key", "input")),
         **dict.fromkeys(("output", "refused_parent", "error", "process", "seq", "owner")),
         **dict.fromkeys(("tags", "links", "aliases", "decisions", "usage"), ()),
+        **dict.fromkeys(("duplicate_of", "retry_of")),
         "attributes": {},
         "refused_ends": 0,
+        "attempt": 1,
+        "segments": (),
     }
 
 
 def _folded(said: list[Said]) -> dict[str, Any]:
     record = _nothing_known()
-    start = next((event for event in said if event.type == "run.started"), None)
+    start = next((event for event in said if event.type in STARTS), None)
     if start is not None:
         record |= {name: start.data[name] for name in record if name in start.data}
         record |= {name: tuple(record[name]) for name in ("tags", "links", "aliases")}
         record |= {"status": "running", "started_at": _moment(start.time), "owner": start.process, "seq": start.seq}
+    if any(event.type in HANDING for event in said):
+        hands = in_hands(said)
+        end = hands.pop("end", None)
+        if end is not None:
+            _over(record, end)
+        record |= hands
     for event in said:
-        _CHANGES.get(event.type, _nothing)(record, event)
-    if record["elapsed"] is None and start is not None and record["ended_at"] is not None:
+        if event.type != "run.ended" or not record["segments"]:
+            _CHANGES.get(event.type, _nothing)(record, event)
+    if record["elapsed"] is None and record["started_at"] is not None and record["ended_at"] is not None:
         record["elapsed"] = max(timedelta(0), record["ended_at"] - record["started_at"])
     return record
 
@@ -218,16 +232,20 @@ def _ended(record: dict[str, Any], event: Said) -> None:
     if record["owner"] not in (None, event.process):
         record["refused_ends"] += 1
     elif record["ended_at"] is None:
-        elapsed = event.data.get("elapsed")
-        record |= {
-            "status": event.data["status"],
-            "ended_at": _moment(event.time),
-            "elapsed": None if elapsed is None else timedelta(microseconds=elapsed),
-        }
-        if "output" in event.data:
-            record["output"] = event.data["output"]
-        if "error" in event.data:
-            record["error"] = {"traceback": None, "leaves": (), "expected": False, **event.data["error"]}
+        _over(record, event)
+
+
+def _over(record: dict[str, Any], event: Said) -> None:
+    elapsed = event.data.get("elapsed")
+    record |= {
+        "status": event.data["status"],
+        "ended_at": _moment(event.time),
+        "elapsed": None if elapsed is None else timedelta(microseconds=elapsed),
+    }
+    if "output" in event.data:
+        record["output"] = event.data["output"]
+    if "error" in event.data:
+        record["error"] = {"traceback": None, "leaves": (), "expected": False, **event.data["error"]}
 
 
 def _decided(record: dict[str, Any], event: Said) -> None:

@@ -41,6 +41,11 @@ STARTS = {
     "attributes": st.dictionaries(st.text(max_size=3), json_values, max_size=2),
     "input": json_values,
 }
+TAKEN: dict[str, st.SearchStrategy[Any]] = {
+    "attempt": st.integers(1, 3),
+    "hand": st.integers(1, 3),
+    "after": st.sampled_from(["paused", "lost", "unknown"]),
+}
 OTHERS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
     "run.started": st.fixed_dictionaries({"name": st.sampled_from(["run 0", "again"])}, optional=STARTS),
     "run.step": st.fixed_dictionaries({"name": st.text(max_size=5)}, optional={"data": json_values}),
@@ -69,6 +74,10 @@ OTHERS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
             "call_id": st.sampled_from(["c1", "c2"]),
         },
     ),
+    "run.queued": st.fixed_dictionaries({"name": st.sampled_from(["run 0", "queued"])}, optional=STARTS),
+    "run.accepted": st.fixed_dictionaries({}, optional={"name": st.just("run 0"), "kind": st.just("job"), **TAKEN}),
+    "run.paused": st.fixed_dictionaries({}, optional={"reason": st.text(max_size=5), "elapsed": st.integers(0, 10**9)}),
+    "run.resumed": st.fixed_dictionaries({}, optional=TAKEN),
     "run.of_the_future": st.fixed_dictionaries({}, optional={"anything": json_values}),
 }
 

@@ -21,6 +21,7 @@ from agent_run_id.index.ids import id_bytes
 from agent_run_id.index.layout import LOST, RUNNING, STATUSES, status_code
 from agent_run_id.outcomes import ENDINGS
 from agent_run_id.reading import decode
+from agent_run_id.tenures import HANDING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -61,7 +62,7 @@ _TYPES: Final = frozenset({str, type(None)})
 _HUGE: Final = re.compile(r"[0-9][eE]\+?[0-9]{3}").search
 _LISTS: Final[tuple[str, ...]] = ("tags", "aliases", "links")
 _FOUND_BY: Final = frozenset(_LISTS)
-_BETWEEN: Final = FOLDED - {RUN_STARTED, RUN_ENDED}
+_BETWEEN: Final = FOLDED - {RUN_STARTED, RUN_ENDED, *HANDING}
 _IS_NAME: Final = re.compile("[a-z_.]+").fullmatch
 _MOST_INSIDE: Final = 50  # events
 _LARGEST_INSIDE: Final = 65_536  # characters
@@ -183,9 +184,11 @@ def folded_row(
 
 
 def kept_in_row(run: FoldedRun) -> tuple[StoredEvent | None, StoredEvent | None]:
-    """The start and the end that are kept in the row itself: those that count, of one process."""
+    """The start and the end that are kept in the row itself: those that count, of the process that owns the run."""
     start, end = run.start, run.end
-    return start, end if start is not None and end is not None and end.process == start.process else None
+    if start is None or start.type != RUN_STARTED or start.process != run.owner:
+        return None, None
+    return start, end if end is not None and end.process == start.process else None
 
 
 def unwrapped(raw: str) -> dict[str, Any]:

@@ -1,0 +1,136 @@
+"""Claims: who has a run that changes hands.
+
+A worker that is given a message has to know whether another one that was given it before still lives, and it reads no
+index. So every change of hands is one symbolic link, ``claims/<run>.<number>`` beside the journals, whose target is no
+path but says who has the run now. To make a link is atomic and fails where there is one: of two who want the next
+number one gets it. Whether the owner lives is told by the lock of its journal.
+
+Nothing but hand-over needs these: a run that stays where it started has none. Where links cannot be made, events alone
+say what happened.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, cast
+
+from agent_run_id.layout import CLAIMS, JOURNALS
+from agent_run_id.liveness import owner_of
+
+if TYPE_CHECKING:
+    from agent_run_id.liveness import State
+
+__all__ = ["Claim", "Held", "change", "current", "owner_state", "sweep", "take"]
+
+Held = Literal["running", "paused", "succeeded", "failed", "cancelled"]
+"""What became of a run in the hands of its owner."""
+
+_STATES: Final = frozenset({"running", "paused", "succeeded", "failed", "cancelled"})
+_OPEN: Final = frozenset({"running", "paused"})
+_MANY: Final = 10_000
+_REMEMBERED_S: Final = 86_400
+"""So long a redelivered message finds out that its run is over."""
+
+
+class Claim(NamedTuple):
+    """A run in somebody's hands.
+
+    Attributes:
+        number: How many times it has changed hands, this time included.
+        state: What it is there.
+        attempt: The how manieth attempt that is.
+        run: The id of the run: that of the message, or of the run that tries once more what had failed.
+        journal: The name of the first journal of its owner; empty once it is over.
+    """
+
+    number: int
+    state: Held
+    attempt: int
+    run: str
+    journal: str
+
+
+def current(directory: str, run: str) -> Claim | None:
+    """The last claim to a run; None where it has never changed hands, as far as is known here."""
+    path = _path(directory, run)
+    known: Claim | None = None
+    for number in range(1, _MANY):
+        try:
+            target = os.readlink(f"{path}.{number}")  # noqa: PTH115 - pathlib costs 5 ms to import
+        except OSError:
+            break
+        known = _read(number, target)
+    return known
+
+
+def take(directory: str, run: str, claim: Claim) -> bool:
+    """Make a claim; False when somebody else has just made one of this number.
+
+    Raises:
+        OSError: no links can be made here.
+    """
+    path = f"{_path(directory, run)}.{claim.number}"
+    try:
+        os.symlink(_target(claim), path)  # noqa: PTH211
+    except FileExistsError:
+        return False
+    except FileNotFoundError:
+        os.makedirs(os.path.join(directory, CLAIMS), mode=0o700, exist_ok=True)  # noqa: PTH103, PTH118
+        return take(directory, run, claim)
+    return True
+
+
+def change(directory: str, run: str, claim: Claim, state: Held) -> Claim:
+    """Say what became of a run, by its owner. Never raises."""
+    changed = claim._replace(state=state, journal=claim.journal if state in _OPEN else "")
+    path = f"{_path(directory, run)}.{claim.number}"
+    with suppress(OSError):
+        new = f"{path}.{os.getpid()}"
+        with suppress(FileNotFoundError):
+            os.unlink(new)  # noqa: PTH108
+        os.symlink(_target(changed), new)  # noqa: PTH211
+        os.replace(new, path)  # noqa: PTH105
+    return changed
+
+
+def owner_state(directory: str, claim: Claim) -> State:
+    """Whether the owner lives; ``dead`` also where its journal is gone, which is that of the living at the last."""
+    return owner_of(os.path.join(directory, JOURNALS, claim.journal))  # noqa: PTH118
+
+
+def sweep(directory: str, *, age_s: float, most: int) -> None:
+    """Remove claims that nobody will ask about any more.
+
+    To runs that are over after a day; to all others when they are as old as what is recorded of them may become.
+
+    Args:
+        directory: The directory of the journals.
+        age_s: How old what is recorded may become, in seconds.
+        most: How many to look at.
+    """
+    now = time.time()
+    with suppress(OSError), os.scandir(os.path.join(directory, CLAIMS)) as entries:  # noqa: PTH118
+        for _, entry in zip(range(most), entries, strict=False):
+            with suppress(OSError):
+                age = now - entry.stat(follow_symlinks=False).st_mtime
+                if age > age_s or (age > _REMEMBERED_S and _read(0, os.readlink(entry.path)).state not in _OPEN):  # noqa: PTH115
+                    os.unlink(entry.path)  # noqa: PTH108
+
+
+def _path(directory: str, run: str) -> str:
+    return os.path.join(directory, CLAIMS, run)  # noqa: PTH118
+
+
+def _target(claim: Claim) -> str:
+    return f"{claim.state}:{claim.attempt}:{claim.run}:{claim.journal}"
+
+
+def _read(number: int, target: str) -> Claim:
+    """What a link says; of one that a later version made otherwise, that the run is over."""
+    state, _, rest = target.partition(":")
+    attempt, _, rest = rest.partition(":")
+    run, _, journal = rest.partition(":")
+    known = cast("Held", state) if state in _STATES else "succeeded"
+    return Claim(number, known, int(attempt) if attempt.isdecimal() else 1, run, journal)

@@ -1,0 +1,395 @@
+"""Handing over: a run that begins in one process and goes on in another, over any queue or none.
+
+`hand_off` records the run and gives the message to send; `accept` takes the run over from a message, wherever it comes
+from, and however often; `resume` goes on with a run that somebody paused. Between the two there is one id and one node.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
+
+from agent_run_id import holding
+from agent_run_id.carriers import body
+from agent_run_id.carriers import headers as headers_carrier
+from agent_run_id.errors import RunDepthError
+from agent_run_id.events import RUN_ACCEPTED, RUN_QUEUED, RUN_RESUMED, RUN_STARTED
+from agent_run_id.ids import RunId, beside, depth_limit
+from agent_run_id.inbound import NOTHING, Inbound, admit, check_policy
+from agent_run_id.journal import current_journal
+from agent_run_id.outcomes import expected_exceptions
+from agent_run_id.runs import Run
+from agent_run_id.scope import CURRENT, CurrentRun, drop_outermost
+from agent_run_id.starting import Root, begin_run, run_id_under
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from types import TracebackType
+    from typing import Self
+
+    from agent_run_id.holding import Hold
+    from agent_run_id.inbound import Policy
+    from agent_run_id.outcomes import Expected
+    from agent_run_id.signing import SigningKeys
+
+__all__ = ["Accepted", "AcceptedBatch", "HandOff", "accept", "accept_batch", "hand_off", "resume"]
+
+T = TypeVar("T")
+
+_PAYLOAD: Final = "payload"
+
+
+class HandOff(Generic[T]):
+    """A run that waits to be picked up, with what it is about. `hand_off` makes them.
+
+    Send it in whatever way the queue takes: pickled, as `to_json`, or any body of your own with `headers` beside it. As
+    a block, ``with hand_off(…) as message: channel.publish(message.to_json())`` records when sending it fails.
+
+    Attributes:
+        run_id: The run.
+        payload: What it is about.
+    """
+
+    __slots__ = ("_run", "payload", "run_id")
+
+    run_id: RunId
+    payload: T
+
+    def __init__(self, run_id: RunId, payload: T, run: Run | None = None) -> None:
+        self.run_id = run_id
+        self.payload = payload
+        self._run = run
+
+    def to_json(self) -> bytes:
+        """The message as a JSON object in UTF-8: the payload, and the run under the key of message bodies.
+
+        Raises:
+            TypeError: the payload is nothing that JSON has: send a body of your own, and `headers` beside it.
+        """
+        try:
+            text = json.dumps({_PAYLOAD: self.payload}, default=_plain, ensure_ascii=False)
+        except TypeError as error:
+            raise TypeError(
+                f"the payload cannot be sent as JSON: {error}; give hand_off what JSON has, or send a body of your own "
+                "with the headers of this beside it"
+            ) from None
+        return body.inject(text, self.run_id).encode(errors="surrogatepass")
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The run as headers, for a broker whose messages have some; anew each time, as W3C Trace Context wants it."""
+        return headers_carrier.inject({}, self.run_id)
+
+    def cancel(self, error: BaseException | str | None = None) -> None:
+        """Record that nobody shall pick it up; in the process that handed it off, and as long as nobody has.
+
+        Args:
+            error: Why, where it was a failure: then the run has failed, otherwise it was cancelled.
+        """
+        if self._run is not None:
+            self._run.end(status="cancelled" if error is None else None, error=error)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if exc is not None and self._run is not None:
+            self._run.finish(exc)
+
+    def __repr__(self) -> str:
+        return f"<HandOff {self.run_id.short()} {self.payload!r}>"
+
+    def __reduce__(self) -> tuple[type[HandOff[T]], tuple[RunId, T]]:
+        return (HandOff, (self.run_id, self.payload))
+
+
+class Accepted(Run, Generic[T]):
+    """A run that came from somebody else: `accept` and `resume` give it, to be used as any run.
+
+    Attributes:
+        payload: What the message was about; None of a run that was resumed.
+        attempt: The how manieth attempt at it this is, from 1.
+        duplicate_of: The run that somebody else has, or is done with, while this one does it once more; else None.
+        retry_of: The run that failed and that this one tries again; else None.
+    """
+
+    __slots__ = ("attempt", "duplicate_of", "payload", "retry_of")
+
+    payload: T
+    attempt: int
+    duplicate_of: RunId | None
+    retry_of: RunId | None
+
+    def __init__(self, run_id: RunId, name: str, expected: Expected, *, attempt: int) -> None:
+        super().__init__(run_id, name=name, expected=expected, began=time.perf_counter_ns())
+        self.payload = cast("T", None)
+        self.attempt = attempt
+        self.duplicate_of = None
+        self.retry_of = None
+
+
+class AcceptedBatch(Run):
+    """One run for several messages, linked with the run of each; what ends it ends those of them that have not ended.
+
+    Attributes:
+        runs: The runs of the messages, in their order.
+    """
+
+    __slots__ = ("runs",)
+
+    runs: list[Accepted[Any]]
+
+    def _end(self, status: Any, output: Any, error: BaseException | str | None) -> None:
+        for run in self.runs:
+            run.end(status=status, error=error)
+        super()._end(status, output, error)
+
+
+def hand_off(
+    name: str,
+    payload: T,
+    *,
+    kind: str = "job",
+    parent: RunId | CurrentRun | Inbound | Root = CURRENT,
+    input: Any = None,  # noqa: A002 - the field's word
+    key: str | None = None,
+    user_id: str | None = None,
+    session_id: str | None = None,
+    summary: str | None = None,
+    tags: Iterable[str] = (),
+    attributes: Mapping[str, Any] | None = None,
+    links: Iterable[RunId | str] = (),
+    aliases: Iterable[str] = (),
+) -> HandOff[T]:
+    """Hand a piece of work to whoever picks it up. Its run is ``queued`` from now on, until somebody accepts it.
+
+    Nothing is sent: that is left to the queue, the broker or the folder that you have.
+
+    Args:
+        name: What it is, for a person.
+        payload: What to send; it is not recorded, unless you give it as `input`, too.
+        kind: As in `start_run`, and so are the others.
+        parent: The run above it.
+        input: What is recorded as its input.
+        key: Names it within its parent.
+        user_id: Whose it is.
+        session_id: The session it is part of.
+        summary: One line for a person.
+        tags: Words to find it by.
+        attributes: Anything else, by name.
+        links: Other runs it has to do with.
+        aliases: Names it has elsewhere, such as the id of the message.
+
+    Raises:
+        RunDepthError: the parent is as deep as `configure(max_depth=…)` allows.
+        TypeError: `parent` is nothing that a run can be under.
+    """
+    run = begin_run(
+        RUN_QUEUED,
+        name,
+        parent,
+        kind=kind,
+        key=key,
+        user_id=user_id,
+        session_id=session_id,
+        summary=summary,
+        tags=tags,
+        links=links,
+        aliases=aliases,
+        attributes=attributes,
+        input=input,
+    )
+    return HandOff(run.id, payload, run)
+
+
+def accept(
+    message: Any = None,
+    *,
+    headers: Any = None,
+    attempt: int | None = None,
+    name: str = "message",
+    kind: str = "job",
+    policy: Policy = "trust",
+    keys: SigningKeys | None = None,
+    expected: Expected | type[BaseException] = (),
+) -> Accepted[Any]:
+    """Take over the run of a message that came, and go on with it.
+
+    ``with accept(body) as run: handle(run.payload)``, whatever queue the body came from.
+
+    One message may come several times. Where whoever had it before has died, this is the next attempt at the same run.
+    Where they live and are at it, or where it has succeeded, the work is done twice: it gets a run of its own under the
+    first, `Accepted.duplicate_of` tells, and whether to do it is yours to decide. Where it has failed, the next attempt
+    stands beside the one that failed. All that is known of the processes that record in the same directory.
+
+    A message without a run begins a tree of its own. Never raises because of what is in a message.
+
+    Args:
+        message: A `HandOff`, a JSON object as text, bytes or mapping, or anything else; then `headers` has the run.
+        headers: Its headers, where the broker has some.
+        attempt: The how manieth delivery it is, from 1, where the broker says.
+        name: What it is called where its sender did not say, or where it is a run of its own.
+        kind: Likewise.
+        policy: What to make of the run: ``"trust"``, ``"link"`` or ``"ignore"``.
+        keys: What tokens must be signed with to be trusted; the keys of `configure` when None.
+        expected: Exceptions that are not failures when they leave the run.
+
+    Raises:
+        ConfigurationError: (a `ValueError`) there is no such policy.
+        TypeError: `expected` is no exception class.
+    """
+    inbound = _inbound(message, headers, policy, keys)
+    exceptions = expected_exceptions(expected)
+    drop_outermost()
+    run_id = _handed(inbound)
+    if run_id is None:
+        run: Accepted[Any] = Accepted(run_id_under(inbound), name, exceptions, attempt=_counted(attempt) or 1)
+        links = None if inbound.link is None else [inbound.link]
+        run._record(RUN_STARTED, {"name": name, "kind": kind, "links": links, "refused_parent": inbound.refused})  # noqa: SLF001
+    else:
+        journal, retry = current_journal(), beside(run_id)
+        hold = holding.accept(journal, run_id, _counted(attempt), retry)
+        run = _taken(RUN_ACCEPTED, hold, retry, name, kind, exceptions)
+    run.payload = _payload(message)
+    return run
+
+
+def accept_batch(
+    messages: Iterable[Any],
+    *,
+    name: str = "batch",
+    kind: str = "batch",
+    policy: Policy = "trust",
+    keys: SigningKeys | None = None,
+    expected: Expected | type[BaseException] = (),
+) -> AcceptedBatch:
+    """Take over the runs of several messages that are handled together, by one run that has a link to each.
+
+    ``with accept_batch(messages) as batch: …`` ends them all alike. For those that end otherwise, use
+    `AcceptedBatch.runs`: each is a run as `accept` gives it.
+
+    Args:
+        messages: Messages, as for `accept`, or what that gave for each.
+        name: What the run of them all is called.
+        kind: Its kind.
+        policy: What to make of the runs of messages that are not accepted yet.
+        keys: As for `accept`.
+        expected: Exceptions that are not failures when they leave the run.
+
+    Raises:
+        ConfigurationError: (a `ValueError`) there is no such policy.
+        TypeError: `expected` is no exception class.
+    """
+    runs: list[Accepted[Any]] = [
+        message if isinstance(message, Accepted) else accept(message, policy=policy, keys=keys, expected=expected)
+        for message in messages
+    ]
+    drop_outermost()
+    batch = AcceptedBatch(
+        run_id_under(None), name=name, expected=expected_exceptions(expected), began=time.perf_counter_ns()
+    )
+    batch.runs = runs
+    batch._record(RUN_STARTED, {"name": name, "kind": kind, "links": [run.id for run in runs] or None})  # noqa: SLF001
+    return batch
+
+
+def resume(
+    run_id: RunId | str, *, name: str = "run", kind: str = "task", expected: Expected | type[BaseException] = ()
+) -> Accepted[None]:
+    """Go on with a run that somebody paused, here or in another process.
+
+    Also with one whose owner has died: that is its next attempt. Where somebody alive is at it, or where it is over,
+    this is a run of its own below it, and `Accepted.duplicate_of` tells: of two who press the same button, one goes on.
+
+    Args:
+        run_id: The id of the run, or the text of one, or its token.
+        name: What it is called where it is a run of its own.
+        kind: Likewise.
+        expected: Exceptions that are not failures when they leave the run.
+
+    Raises:
+        InvalidRunIdError: (a `ValueError`) `run_id` is none.
+        TypeError: `expected` is no exception class.
+    """
+    if isinstance(run_id, str):
+        run_id = RunId.from_token(run_id) if "." in run_id else RunId(run_id)
+    hold = holding.resume(current_journal(), run_id)
+    return _taken(RUN_RESUMED, hold, run_id, name, kind, expected_exceptions(expected))
+
+
+def _taken(event: str, hold: Hold, retry: RunId, name: str, kind: str, expected: Expected) -> Accepted[Any]:
+    """The run as this process has it."""
+    if hold.kind == "own":
+        run: Accepted[Any] = Accepted(hold.run_id, name, expected, attempt=hold.attempt)
+        number = None if hold.claimed is None else hold.claimed.claim.number
+        said = {"name": name, "kind": kind} if event == RUN_ACCEPTED else {}
+        run._record(event, said, fixed={"attempt": hold.attempt, "hand": number, "after": hold.after})  # noqa: SLF001
+    else:
+        again = hold.kind == "retry"
+        run = Accepted(retry if again else _below(hold.run_id), name, expected, attempt=hold.attempt)
+        fixed = {
+            f"{hold.kind}_of": hold.run_id.token,
+            "attempt": hold.attempt if again else None,
+        }
+        run._record(RUN_STARTED, {"name": name, "kind": kind, "links": [hold.run_id]}, fixed=fixed)  # noqa: SLF001
+        run.retry_of, run.duplicate_of = (hold.run_id, None) if again else (None, hold.run_id)
+    run._claimed = hold.claimed  # noqa: SLF001
+    return run
+
+
+def _below(run_id: RunId) -> RunId:
+    try:
+        return RunId.generate(run_id)
+    except RunDepthError:  # that a message came twice is no recursion of agents, which the limit is for
+        return beside(run_id)
+
+
+def _handed(inbound: Inbound) -> RunId | None:
+    """The run to take over. It is not to be a parent, so it may be as deep as runs may be."""
+    link = inbound.link
+    refused = inbound.refused or ""
+    if link is not None and refused.startswith("too deep") and link.depth == depth_limit():
+        return link
+    return inbound.run_id
+
+
+def _counted(attempt: Any) -> int | None:
+    """What a broker says of how often it has delivered a message, where it is a number."""
+    return max(attempt, 1) if type(attempt) is int else None
+
+
+def _inbound(message: Any, headers: Any, policy: Policy, keys: SigningKeys | None) -> Inbound:
+    if isinstance(message, HandOff):  # whoever can send objects can do anything
+        check_policy(policy)
+        sent = message.run_id
+        return Inbound(sent) if policy == "trust" else admit(sent, policy=policy, keys=keys)
+    if headers is not None:
+        found = headers_carrier.extract(headers, policy=policy, keys=keys)
+        if found != NOTHING:
+            return found
+    return body.extract(message, policy=policy, keys=keys)
+
+
+def _payload(message: Any) -> Any:
+    """What a message is about: what stands beside the run in it, or all of it."""
+    try:
+        if type(message) is HandOff or hasattr(message, body.KEY):  # that is an `Envelope`
+            return getattr(message, _PAYLOAD)
+        fields: Any = json.loads(message) if type(message) in (str, bytes, bytearray) else message
+        rest = {name: value for name, value in fields.items() if name != body.KEY} if body.KEY in fields else None
+    except Exception:  # no JSON, or an object of somebody else's, whose methods may do anything
+        return message
+    if rest is None:
+        return message
+    return rest[_PAYLOAD] if set(rest) == {_PAYLOAD} else rest
+
+
+def _plain(value: Any) -> Any:
+    """What `json` cannot encode itself, of which pydantic's models say how."""
+    dump = getattr(value, "model_dump", None)
+    if dump is None:
+        raise TypeError(f"{type(value).__name__} is nothing that JSON has")
+    return dump(mode="json")

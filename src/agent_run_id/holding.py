@@ -1,0 +1,172 @@
+"""Holding: what a process may do with a run that comes to it from somebody else.
+
+Who is given a message takes its run over where nobody has it, or where whoever had it is dead. Where somebody alive has
+it, or is done with it, the work is being done twice, and becomes a run of its own below. What failed is tried again
+beside the attempt that failed. Two who decide at the same time decide one after the other.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+
+from agent_run_id import claims
+from agent_run_id.claims import Claim
+from agent_run_id.ids import beside
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from agent_run_id.claims import Held
+    from agent_run_id.ids import RunId
+    from agent_run_id.journal import Journal
+    from agent_run_id.liveness import State
+
+    _Decide = Callable[[Claim | None], "Hold"]
+
+__all__ = ["Claimed", "Hold", "accept", "resume"]
+
+_TRIES: Final = 100
+
+
+class Claimed:
+    """A claim of this process, which says what becomes of it.
+
+    Args:
+        journal: Where the process records.
+        key: The id of the run that others ask for.
+        claim: The claim.
+    """
+
+    __slots__ = ("_journal", "_key", "claim")
+
+    claim: Claim
+
+    def __init__(self, journal: Journal, key: str, claim: Claim) -> None:
+        self._journal = journal
+        self._key = key
+        self.claim = claim
+
+    def change(self, state: Held) -> None:
+        """Say what became of the run. In a forked child, which does not own it, nothing."""
+        directory = self._journal.directory
+        if directory is not None and self._journal.name() == self.claim.journal:
+            self.claim = claims.change(directory, self._key, self.claim, state)
+
+    def take_back(self) -> bool:
+        """Go on after a wait; False where somebody else has the run by now."""
+        mine = self.claim
+        try:
+            claimed = _claim(self._journal, self._key, mine, "running", mine.attempt, mine.run)
+        except OSError:
+            return True  # where no claims can be made, nobody else has made one
+        if claimed is not None:
+            self.claim = claimed.claim
+        return claimed is not None
+
+    @classmethod
+    def of_paused(cls, journal: Journal, run_id: RunId) -> Claimed | None:
+        """The first claim to a run that has stayed where it started, and waits now; None where none can be made."""
+        with suppress(OSError):
+            return _claim(journal, run_id.value, None, "paused", 1, run_id.value)
+        return None
+
+
+class Hold(NamedTuple):
+    """How a process has a run that came to it.
+
+    Attributes:
+        kind: ``own``: the run itself; ``retry``: it failed, and this is another beside it; ``duplicate``: somebody else
+            has it or is done with it.
+        run_id: The run itself, or what failed, or what is done twice.
+        attempt: The how manieth attempt this is.
+        after: What became of the owner before, where there was one: ``paused``, ``lost`` or ``unknown``.
+        claimed: The claim; None where none could be made.
+    """
+
+    kind: Literal["own", "retry", "duplicate"]
+    run_id: RunId
+    attempt: int = 1
+    after: str | None = None
+    claimed: Claimed | None = None
+
+
+def accept(journal: Journal, run_id: RunId, attempt: int | None, retry_id: RunId) -> Hold:
+    """Take over the run of a message, as far as it is free.
+
+    Args:
+        journal: Where this process records.
+        run_id: The run.
+        attempt: The how manieth delivery it is, as the broker counts; None where it does not say.
+        retry_id: The id of the run that tries once more, should this one have failed.
+    """
+
+    def decide(known: Claim | None) -> Hold:
+        if known is None:
+            return Hold("own", run_id, attempt or 1)
+        now, following = _run_of(run_id, known), max(known.attempt + 1, attempt or 1)
+        if known.state in ("failed", "cancelled"):
+            return Hold("retry", now, following)
+        state = _owner_state(journal, known)
+        if known.state != "running" or state == "alive":
+            return Hold("duplicate", now, known.attempt)
+        # Of an owner on another machine only the broker can tell, and it has: it would not deliver again to a second.
+        return Hold("own", now, following, "lost" if state == "dead" else "unknown")
+
+    return _decided(journal, run_id, decide, retry_id)
+
+
+def resume(journal: Journal, run_id: RunId) -> Hold:
+    """Take over a run that waits, or whose owner is dead."""
+
+    def decide(known: Claim | None) -> Hold:
+        if known is None:
+            return Hold("own", run_id)
+        now = _run_of(run_id, known)
+        if known.state == "paused":
+            return Hold("own", now, known.attempt, "paused")
+        if known.state == "running" and _owner_state(journal, known) == "dead":
+            return Hold("own", now, known.attempt + 1, "lost")
+        return Hold("duplicate", now, known.attempt)
+
+    return _decided(journal, run_id, decide, run_id)
+
+
+def _decided(journal: Journal, run_id: RunId, decide: _Decide, retry_id: RunId) -> Hold:
+    hold = decide(None)
+    for _ in range(_TRIES):
+        if journal.directory is None or journal.name() is None:
+            return hold
+        known = claims.current(journal.directory, run_id.value)
+        hold = decide(known)
+        if hold.kind == "duplicate":
+            return hold
+        run = retry_id if hold.kind == "retry" else hold.run_id
+        try:
+            claimed = _claim(journal, run_id.value, known, "running", hold.attempt, run.value)
+        except OSError:
+            return hold
+        if claimed is not None:
+            return hold._replace(claimed=claimed)
+    return hold
+
+
+def _claim(journal: Journal, key: str, known: Claim | None, state: Held, attempt: int, run: str) -> Claimed | None:
+    """Make the claim after another; None where somebody else was first, or nothing is recorded.
+
+    Raises:
+        OSError: no claims can be made here.
+    """
+    name = journal.name()
+    if journal.directory is None or name is None:
+        return None
+    claim = Claim(1 if known is None else known.number + 1, state, attempt, run, name)
+    return Claimed(journal, key, claim) if claims.take(journal.directory, key, claim) else None
+
+
+def _run_of(run_id: RunId, known: Claim) -> RunId:
+    return run_id if known.run == run_id.value else beside(run_id, known.run)
+
+
+def _owner_state(journal: Journal, known: Claim) -> State:
+    return "unknown" if journal.directory is None else claims.owner_state(journal.directory, known)
