@@ -375,10 +375,11 @@ def _inbound(message: Any, headers: Any, policy: Policy, keys: SigningKeys | Non
 
 def _payload(message: Any) -> Any:
     """What a message is about: what stands beside the run in it, or all of it."""
+    kind: type[object] = type(message)
     try:
-        if type(message) is HandOff or hasattr(message, body.KEY):  # that is an `Envelope`
+        if kind is HandOff or hasattr(message, body.KEY):  # that is an `Envelope`
             return getattr(message, _PAYLOAD)
-        fields: Any = json.loads(message) if type(message) in (str, bytes, bytearray) else message
+        fields: Any = json.loads(message) if kind in (str, bytes, bytearray) else message
         rest = {name: value for name, value in fields.items() if name != body.KEY} if body.KEY in fields else None
     except Exception:  # no JSON, or an object of somebody else's, whose methods may do anything
         return message
