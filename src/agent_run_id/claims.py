@@ -22,13 +22,14 @@ from agent_run_id.liveness import owner_of
 if TYPE_CHECKING:
     from agent_run_id.liveness import State
 
-__all__ = ["Claim", "Held", "change", "current", "owner_state", "sweep", "take"]
+__all__ = ["Claim", "Held", "change", "current", "key_of", "owner_state", "point", "sweep", "take"]
 
 Held = Literal["running", "paused", "succeeded", "failed", "cancelled"]
 """What became of a run in the hands of its owner."""
 
 _STATES: Final = frozenset({"running", "paused", "succeeded", "failed", "cancelled"})
 _OPEN: Final = frozenset({"running", "paused"})
+_AT: Final = "at:"
 _MANY: Final = 10_000
 _REMEMBERED_S: Final = 86_400
 """So long a redelivered message finds out that its run is over."""
@@ -63,6 +64,25 @@ def current(directory: str, run: str) -> Claim | None:
             break
         known = _read(number, target)
     return known
+
+
+def key_of(directory: str, run: str) -> str:
+    """The run under whose id the claims to a run are: that whose failure it tries to make good, or itself."""
+    try:
+        target = os.readlink(f"{_path(directory, run)}.1")  # noqa: PTH115
+    except OSError:
+        return run
+    return target.removeprefix(_AT) if target.startswith(_AT) else run
+
+
+def point(directory: str, run: str, key: str) -> None:
+    """Say under whose id the claims to a run are, which has none of its own.
+
+    Raises:
+        OSError: no links can be made here.
+    """
+    with suppress(FileExistsError):
+        os.symlink(f"{_AT}{key}", f"{_path(directory, run)}.1")  # noqa: PTH211
 
 
 def take(directory: str, run: str, claim: Claim) -> bool:

@@ -256,6 +256,8 @@ class RunPaused(Event):
     """What it waits for, for a person."""
     elapsed: Given[Annotated[int, Field(ge=0)]] = None
     """How long it has run since it was started, accepted or resumed, in microseconds, by a clock that is never set."""
+    hand: Given[Ordinal] = None
+    """The change of hands that brought the run to whoever says so."""
 
 
 class RunResumed(Event):
@@ -382,6 +384,8 @@ class RunEnded(Event):
     """How it ended."""
     elapsed: Given[Annotated[int, Field(ge=0)]] = None
     """How long it took, in microseconds, by a clock that is never set."""
+    hand: Given[Annotated[int, Field(ge=0, lt=2**31)]] = None
+    """The change of hands that brought the run to whoever ends it; 0 for whoever handed it off."""
     error: Given[RecordedError] = None
     """What went wrong."""
     output: JsonValue = None

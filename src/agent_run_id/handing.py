@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 from agent_run_id import holding
 from agent_run_id.carriers import body
 from agent_run_id.carriers import headers as headers_carrier
+from agent_run_id.carriers.shapes import pairs_of
 from agent_run_id.errors import RunDepthError
 from agent_run_id.events import RUN_ACCEPTED, RUN_QUEUED, RUN_RESUMED, RUN_STARTED
 from agent_run_id.ids import RunId, beside, depth_limit
@@ -28,15 +29,19 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from agent_run_id.holding import Hold
+    from agent_run_id.holding import Hold, Seen
     from agent_run_id.inbound import Policy
+    from agent_run_id.journal import Journal
     from agent_run_id.outcomes import Expected
     from agent_run_id.signing import SigningKeys
 
-__all__ = ["Accepted", "AcceptedBatch", "HandOff", "accept", "accept_batch", "hand_off", "resume"]
+__all__ = ["Accepted", "AcceptedBatch", "HandOff", "accept", "accept_batch", "hand_off", "resume", "resume_seen"]
 
 T = TypeVar("T")
 
+HEADER: Final = "x-run-hand-off"
+"""The header that says that the run is handed over with the message, and not only that of whoever sent it."""
+_MARK: Final = "hand_off"
 _PAYLOAD: Final = "payload"
 
 
@@ -68,18 +73,19 @@ class HandOff(Generic[T]):
             TypeError: the payload is nothing that JSON has: send a body of your own, and `headers` beside it.
         """
         try:
-            text = json.dumps({_PAYLOAD: self.payload}, default=_plain, ensure_ascii=False)
+            said = {**(body.lineage(self.run_id, None) or {}), _MARK: True}
+            text = json.dumps({body.KEY: said, _PAYLOAD: self.payload}, default=_plain, ensure_ascii=False)
         except TypeError as error:
             raise TypeError(
                 f"the payload cannot be sent as JSON: {error}; give hand_off what JSON has, or send a body of your own "
                 "with the headers of this beside it"
             ) from None
-        return body.inject(text, self.run_id).encode(errors="surrogatepass")
+        return text.encode(errors="replace")  # of half a character, which is no text
 
     @property
     def headers(self) -> dict[str, str]:
         """The run as headers, for a broker whose messages have some; anew each time, as W3C Trace Context wants it."""
-        return headers_carrier.inject({}, self.run_id)
+        return {**headers_carrier.inject({}, self.run_id), HEADER: "1"}
 
     def cancel(self, error: BaseException | str | None = None) -> None:
         """Record that nobody shall pick it up; in the process that handed it off, and as long as nobody has.
@@ -106,6 +112,15 @@ class HandOff(Generic[T]):
         return (HandOff, (self.run_id, self.payload))
 
 
+class _Sent(Run):
+    """A run as its sender has it: what that says of it counts until somebody takes it, in the same process too."""
+
+    __slots__ = ()
+
+    def _hand(self) -> int:
+        return 0
+
+
 class Accepted(Run, Generic[T]):
     """A run that came from somebody else: `accept` and `resume` give it, to be used as any run.
 
@@ -123,8 +138,8 @@ class Accepted(Run, Generic[T]):
     duplicate_of: RunId | None
     retry_of: RunId | None
 
-    def __init__(self, run_id: RunId, name: str, expected: Expected, *, attempt: int) -> None:
-        super().__init__(run_id, name=name, expected=expected, began=time.perf_counter_ns())
+    def __init__(self, run_id: RunId, name: str, expected: Expected, journal: Journal, attempt: int) -> None:
+        super().__init__(run_id, name=name, journal=journal, expected=expected, began=time.perf_counter_ns())
         self.payload = cast("T", None)
         self.attempt = attempt
         self.duplicate_of = None
@@ -191,6 +206,7 @@ def hand_off(
         RUN_QUEUED,
         name,
         parent,
+        make=_Sent,
         kind=kind,
         key=key,
         user_id=user_id,
@@ -225,7 +241,8 @@ def accept(
     first, `Accepted.duplicate_of` tells, and whether to do it is yours to decide. Where it has failed, the next attempt
     stands beside the one that failed. All that is known of the processes that record in the same directory.
 
-    A message without a run begins a tree of its own. Never raises because of what is in a message.
+    A message that only carries the run of whoever sent it begins a run under that; one without, a tree of its own.
+    Never raises because of what is in a message.
 
     Args:
         message: A `HandOff`, a JSON object as text, bytes or mapping, or anything else; then `headers` has the run.
@@ -242,17 +259,18 @@ def accept(
         TypeError: `expected` is no exception class.
     """
     inbound = _inbound(message, headers, policy, keys)
-    exceptions = expected_exceptions(expected)
+    exceptions, journal = expected_exceptions(expected), current_journal()
     drop_outermost()
-    run_id = _handed(inbound)
+    run_id = _handed(inbound) if _is_handed(message, headers) else None
     if run_id is None:
-        run: Accepted[Any] = Accepted(run_id_under(inbound), name, exceptions, attempt=_counted(attempt) or 1)
+        run: Accepted[Any] = Accepted(
+            run_id_under(inbound), name, exceptions, current_journal(), _counted(attempt) or 1
+        )
         links = None if inbound.link is None else [inbound.link]
         run._record(RUN_STARTED, {"name": name, "kind": kind, "links": links, "refused_parent": inbound.refused})  # noqa: SLF001
     else:
-        journal, retry = current_journal(), beside(run_id)
-        hold = holding.accept(journal, run_id, _counted(attempt), retry)
-        run = _taken(RUN_ACCEPTED, hold, retry, name, kind, exceptions)
+        hold = holding.accept(journal, run_id, _counted(attempt))
+        run = _taken(RUN_ACCEPTED, journal, hold, name, kind, exceptions)
     run.payload = _payload(message)
     return run
 
@@ -304,6 +322,9 @@ def resume(
     Also with one whose owner has died: that is its next attempt. Where somebody alive is at it, or where it is over,
     this is a run of its own below it, and `Accepted.duplicate_of` tells: of two who press the same button, one goes on.
 
+    Of a run that has neither waited nor changed hands nothing is known without reading what was recorded:
+    `RunRegistry.resume` does.
+
     Args:
         run_id: The id of the run, or the text of one, or its token.
         name: What it is called where it is a run of its own.
@@ -316,26 +337,38 @@ def resume(
     """
     if isinstance(run_id, str):
         run_id = RunId.from_token(run_id) if "." in run_id else RunId(run_id)
-    hold = holding.resume(current_journal(), run_id)
-    return _taken(RUN_RESUMED, hold, run_id, name, kind, expected_exceptions(expected))
+    return resume_seen(run_id, None, name=name, kind=kind, expected=expected)
 
 
-def _taken(event: str, hold: Hold, retry: RunId, name: str, kind: str, expected: Expected) -> Accepted[Any]:
+def resume_seen(
+    run_id: RunId,
+    seen: Seen | None,
+    *,
+    journal: Journal | None = None,
+    name: str,
+    kind: str,
+    expected: Expected | type[BaseException],
+) -> Accepted[None]:
+    """Go on with a run of which a reader has seen what became of its owner."""
+    journal = journal or current_journal()
+    hold = holding.resume(journal, run_id, seen)
+    return _taken(RUN_RESUMED, journal, hold, name, kind, expected_exceptions(expected))
+
+
+def _taken(event: str, journal: Journal, hold: Hold, name: str, kind: str, expected: Expected) -> Accepted[Any]:
     """The run as this process has it."""
+    before = hold.before
+    own = _below(hold.run_id) if hold.kind == "duplicate" else hold.run_id
+    run: Accepted[Any] = Accepted(own, name, expected, journal, hold.attempt)
     if hold.kind == "own":
-        run: Accepted[Any] = Accepted(hold.run_id, name, expected, attempt=hold.attempt)
-        number = None if hold.claimed is None else hold.claimed.claim.number
         said = {"name": name, "kind": kind} if event == RUN_ACCEPTED else {}
+        number = None if hold.claimed is None else hold.claimed.claim.number
         run._record(event, said, fixed={"attempt": hold.attempt, "hand": number, "after": hold.after})  # noqa: SLF001
     else:
-        again = hold.kind == "retry"
-        run = Accepted(retry if again else _below(hold.run_id), name, expected, attempt=hold.attempt)
-        fixed = {
-            f"{hold.kind}_of": hold.run_id.token,
-            "attempt": hold.attempt if again else None,
-        }
-        run._record(RUN_STARTED, {"name": name, "kind": kind, "links": [hold.run_id]}, fixed=fixed)  # noqa: SLF001
-        run.retry_of, run.duplicate_of = (hold.run_id, None) if again else (None, hold.run_id)
+        fixed: dict[str, Any] = {"attempt": hold.attempt} if hold.kind == "retry" else {}
+        fixed[f"{hold.kind}_of"] = before.token
+        run._record(RUN_STARTED, {"name": name, "kind": kind, "links": [before]}, fixed=fixed)  # noqa: SLF001
+        run.retry_of, run.duplicate_of = (before, None) if hold.kind == "retry" else (None, before)
     run._claimed = hold.claimed  # noqa: SLF001
     return run
 
@@ -356,13 +389,26 @@ def _handed(inbound: Inbound) -> RunId | None:
     return inbound.run_id
 
 
+def _is_handed(message: Any, headers: Any) -> bool:
+    """Whether the run that came is the message's own."""
+    if _is_hand_off(message):
+        return True
+    try:
+        named = [name for name, _ in pairs_of(headers, ())]
+        if any((name.decode("latin-1") if isinstance(name, bytes) else str(name)).lower() == HEADER for name in named):
+            return True
+        return any(said.get(_MARK) is True for said in body.values(message))
+    except Exception:  # no JSON, or an object of somebody else's, whose methods may do anything
+        return False
+
+
 def _counted(attempt: Any) -> int | None:
     """What a broker says of how often it has delivered a message, where it is a number."""
     return max(attempt, 1) if type(attempt) is int else None
 
 
 def _inbound(message: Any, headers: Any, policy: Policy, keys: SigningKeys | None) -> Inbound:
-    if isinstance(message, HandOff):  # whoever can send objects can do anything
+    if _is_hand_off(message):  # whoever can send objects can do anything
         check_policy(policy)
         sent = message.run_id
         return Inbound(sent) if policy == "trust" else admit(sent, policy=policy, keys=keys)
@@ -375,17 +421,20 @@ def _inbound(message: Any, headers: Any, policy: Policy, keys: SigningKeys | Non
 
 def _payload(message: Any) -> Any:
     """What a message is about: what stands beside the run in it, or all of it."""
-    kind: Any = type(message)
     try:
-        if kind is HandOff or hasattr(message, body.KEY):  # that is an `Envelope`
-            return getattr(message, _PAYLOAD)
-        fields: Any = json.loads(message) if kind in (str, bytes, bytearray) else message
+        if _is_hand_off(message) or hasattr(message, body.KEY):  # an `Envelope` has that
+            return message.payload
+        fields: Any = json.loads(message) if type(message) in (str, bytes, bytearray) else message
         rest = {name: value for name, value in fields.items() if name != body.KEY} if body.KEY in fields else None
     except Exception:  # no JSON, or an object of somebody else's, whose methods may do anything
         return message
     if rest is None:
         return message
     return rest[_PAYLOAD] if set(rest) == {_PAYLOAD} else rest
+
+
+def _is_hand_off(message: Any) -> bool:
+    return isinstance(message, HandOff)
 
 
 def _plain(value: Any) -> Any:

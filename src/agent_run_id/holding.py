@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     _Decide = Callable[[Claim | None], "Hold"]
 
-__all__ = ["Claimed", "Hold", "accept", "resume"]
+__all__ = ["Claimed", "Hold", "Seen", "accept", "resume"]
 
 _TRIES: Final = 100
 
@@ -66,10 +66,29 @@ class Claimed:
 
     @classmethod
     def of_paused(cls, journal: Journal, run_id: RunId) -> Claimed | None:
-        """The first claim to a run that has stayed where it started, and waits now; None where none can be made."""
+        """A claim to a run that has stayed where it started, and waits now; None where none can be made.
+
+        Somebody may have resumed it without a right to: the owner says what it is.
+        """
         with suppress(OSError):
-            return _claim(journal, run_id.value, None, "paused", 1, run_id.value)
+            for _ in range(_TRIES if journal.directory is not None else 0):
+                known = claims.current(journal.directory or "", run_id.value)
+                claimed = _claim(journal, run_id.value, known, "paused", 1, run_id.value)
+                if claimed is not None:
+                    return claimed
         return None
+
+
+class Seen(NamedTuple):
+    """What a reader saw of a run that is to be resumed.
+
+    Attributes:
+        after: What became of its owner: ``paused`` or ``lost``.
+        attempt: The how manieth attempt it will be.
+    """
+
+    after: Literal["paused", "lost"]
+    attempt: int
 
 
 class Hold(NamedTuple):
@@ -78,72 +97,82 @@ class Hold(NamedTuple):
     Attributes:
         kind: ``own``: the run itself; ``retry``: it failed, and this is another beside it; ``duplicate``: somebody else
             has it or is done with it.
-        run_id: The run itself, or what failed, or what is done twice.
+        before: The run as it was found: the message's own, or the last that has tried it.
+        run_id: The run to go on with; of a duplicate, the one that is to be above it.
         attempt: The how manieth attempt this is.
         after: What became of the owner before, where there was one: ``paused``, ``lost`` or ``unknown``.
         claimed: The claim; None where none could be made.
     """
 
     kind: Literal["own", "retry", "duplicate"]
+    before: RunId
     run_id: RunId
     attempt: int = 1
     after: str | None = None
     claimed: Claimed | None = None
 
 
-def accept(journal: Journal, run_id: RunId, attempt: int | None, retry_id: RunId) -> Hold:
+def accept(journal: Journal, run_id: RunId, attempt: int | None) -> Hold:
     """Take over the run of a message, as far as it is free.
 
     Args:
         journal: Where this process records.
         run_id: The run.
         attempt: The how manieth delivery it is, as the broker counts; None where it does not say.
-        retry_id: The id of the run that tries once more, should this one have failed.
+    """
+    retry = beside(run_id)
+
+    def decide(known: Claim | None) -> Hold:
+        if known is None:
+            return Hold("own", run_id, run_id, attempt or 1)
+        now, following = _run_of(run_id, known), max(known.attempt + 1, attempt or 1)
+        if known.state in ("failed", "cancelled"):
+            return Hold("retry", now, retry, following)
+        state = _owner_state(journal, known)
+        if known.state != "running" or state == "alive":
+            return Hold("duplicate", now, now, known.attempt)
+        # Of an owner on another machine only the broker can tell, and it has: it would not deliver again to a second.
+        return Hold("own", now, now, following, "lost" if state == "dead" else "unknown")
+
+    return _decided(journal, run_id, decide)
+
+
+def resume(journal: Journal, run_id: RunId, seen: Seen | None) -> Hold:
+    """Take over a run that waits, or whose owner is dead.
+
+    Args:
+        journal: Where this process records.
+        run_id: The run.
+        seen: What somebody who has read what was recorded says of it; for a run that has never changed hands.
     """
 
     def decide(known: Claim | None) -> Hold:
         if known is None:
-            return Hold("own", run_id, attempt or 1)
-        now, following = _run_of(run_id, known), max(known.attempt + 1, attempt or 1)
-        if known.state in ("failed", "cancelled"):
-            return Hold("retry", now, following)
-        state = _owner_state(journal, known)
-        if known.state != "running" or state == "alive":
-            return Hold("duplicate", now, known.attempt)
-        # Of an owner on another machine only the broker can tell, and it has: it would not deliver again to a second.
-        return Hold("own", now, following, "lost" if state == "dead" else "unknown")
-
-    return _decided(journal, run_id, decide, retry_id)
-
-
-def resume(journal: Journal, run_id: RunId) -> Hold:
-    """Take over a run that waits, or whose owner is dead."""
-
-    def decide(known: Claim | None) -> Hold:
-        if known is None:
-            return Hold("own", run_id)
+            return Hold("own", run_id, run_id, *((1, None) if seen is None else (seen.attempt, seen.after)))
         now = _run_of(run_id, known)
         if known.state == "paused":
-            return Hold("own", now, known.attempt, "paused")
+            return Hold("own", now, now, known.attempt, "paused")
         if known.state == "running" and _owner_state(journal, known) == "dead":
-            return Hold("own", now, known.attempt + 1, "lost")
-        return Hold("duplicate", now, known.attempt)
+            return Hold("own", now, now, known.attempt + 1, "lost")
+        return Hold("duplicate", now, now, known.attempt)
 
-    return _decided(journal, run_id, decide, run_id)
+    return _decided(journal, run_id, decide)
 
 
-def _decided(journal: Journal, run_id: RunId, decide: _Decide, retry_id: RunId) -> Hold:
+def _decided(journal: Journal, run_id: RunId, decide: _Decide) -> Hold:
     hold = decide(None)
     for _ in range(_TRIES):
         if journal.directory is None or journal.name() is None:
             return hold
-        known = claims.current(journal.directory, run_id.value)
+        key = claims.key_of(journal.directory, run_id.value)
+        known = claims.current(journal.directory, key)
         hold = decide(known)
         if hold.kind == "duplicate":
             return hold
-        run = retry_id if hold.kind == "retry" else hold.run_id
         try:
-            claimed = _claim(journal, run_id.value, known, "running", hold.attempt, run.value)
+            claimed = _claim(journal, key, known, "running", hold.attempt, hold.run_id.value)
+            if claimed is not None and hold.kind == "retry":
+                claims.point(journal.directory, hold.run_id.value, key)
         except OSError:
             return hold
         if claimed is not None:

@@ -19,6 +19,8 @@ from agent_run_id.finding import BELOW, Query
 from agent_run_id.folding import in_order
 from agent_run_id.following import Watch
 from agent_run_id.growing import sketch
+from agent_run_id.handing import resume_seen
+from agent_run_id.holding import Seen
 from agent_run_id.ids import RunId
 from agent_run_id.index import Index
 from agent_run_id.index.ids import id_text
@@ -37,8 +39,9 @@ if TYPE_CHECKING:
     from typing import Self
 
     from agent_run_id.answers import Counts, Stats, UsageReport
+    from agent_run_id.handing import Accepted
     from agent_run_id.index import Progress
-    from agent_run_id.outcomes import Ending
+    from agent_run_id.outcomes import Ending, Expected
     from agent_run_id.schema import EventRecord, RunRecord, Status
 
 __all__ = ["RunRegistry"]
@@ -373,6 +376,28 @@ class RunRegistry:
             ValueError: there is no such status to end a run with.
         """
         Run(run_id, journal=journal_in(self.directory)).end(status=status, output=output, error=error)
+
+    def resume(
+        self, ref: RunId | str, *, name: str = "run", kind: str = "task", expected: Expected | type[BaseException] = ()
+    ) -> Accepted[None]:
+        """Go on in this process with a run that waits, or whose process has died.
+
+        As `agent_run_id.resume`, but what became of its owner is looked up, so that also a run goes on that neither
+        waited nor changed hands before it was lost. It is recorded in this registry's directory.
+
+        Raises:
+            RunNotFound: as in `get`.
+            TypeError: `expected` is no exception class.
+        """
+        record = self.get(ref)
+        seen = None
+        if record.status == "lost":
+            seen = Seen("lost", record.attempt + 1)
+        elif record.status == "paused":
+            seen = Seen("paused", record.attempt)
+        return resume_seen(
+            record.run_id, seen, journal=journal_in(self.directory), name=name, kind=kind, expected=expected
+        )
 
     def _ids_below(self, ref: RunId | str) -> set[str]:
         try:

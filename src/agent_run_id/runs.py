@@ -266,7 +266,8 @@ class Run(ScopeOwner):
             fields["error"] = describe_error(error, expected=self._expected)
         if output is not UNSET:
             fields["output"] = output
-        self._record(RUN_ENDED, fields, fixed={"status": status, "elapsed": elapsed}, explicit_none=output is None)
+        fixed = {"status": status, "elapsed": elapsed, "hand": self._hand()}
+        self._record(RUN_ENDED, fields, fixed=fixed, explicit_none=output is None)
         if self._claimed is not None:
             self._claimed.change(status)
 
@@ -282,7 +283,7 @@ class Run(ScopeOwner):
         """
         if not self._paused and not self._ended:
             self._paused = True
-            self._record(RUN_PAUSED, {"reason": reason}, fixed={"elapsed": self._elapsed()})
+            self._record(RUN_PAUSED, {"reason": reason}, fixed={"elapsed": self._elapsed(), "hand": self._hand()})
             if self._claimed is not None:
                 self._claimed.change("paused")
             elif self._began is not None:  # else the run is perhaps another process's
@@ -294,8 +295,11 @@ class Run(ScopeOwner):
         if self._paused and not self._ended and (self._claimed is None or self._claimed.take_back()):
             self._paused = False
             self._began = time.perf_counter_ns()
-            number = None if self._claimed is None else self._claimed.claim.number
-            self._record(RUN_RESUMED, {}, fixed={"hand": number, "after": "paused"})
+            self._record(RUN_RESUMED, {}, fixed={"hand": self._hand(), "after": "paused"})
+
+    def _hand(self) -> int | None:
+        """The how manieth change of hands brought the run here, as far as it is known."""
+        return None if self._claimed is None else self._claimed.claim.number
 
     def _elapsed(self) -> int | None:
         return None if self._began is None else (time.perf_counter_ns() - self._began) // 1000

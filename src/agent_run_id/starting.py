@@ -132,12 +132,13 @@ def start_known_run(
     name: str,
     *,
     event: str = RUN_STARTED,
+    make: type[Run] = Run,
     journal: Journal | None = None,
     expected: Expected = (),
     **fields: Any,
 ) -> Run:
     """Start a run whose id exists already, with the fields of its first event."""
-    run = Run(run_id, name=name, journal=journal, expected=expected, began=time.perf_counter_ns())
+    run = make(run_id, name=name, journal=journal, expected=expected, began=time.perf_counter_ns())
     run._record(event, {"name": name, **fields})  # noqa: SLF001 - one room
     return run
 

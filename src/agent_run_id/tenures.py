@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from agent_run_id.events import RUN_ACCEPTED, RUN_ENDED, RUN_PAUSED, RUN_QUEUED, RUN_RESUMED
+from agent_run_id.events import RUN_ACCEPTED, RUN_ENDED, RUN_PAUSED, RUN_QUEUED, RUN_RESUMED, RUN_STARTED
 from agent_run_id.outcomes import ENDINGS
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def tenures_of(start: StoredEvent | None, events: Sequence[StoredEvent]) -> tupl
     paused = {event.process for event in events if event.type == RUN_PAUSED}
     for event in _takings(events):
         last = tenures[-1] if tenures else None
-        if last is not None and last.begin is not None and not _may_take(event, last.begin, paused):
+        if last is not None and not _may_take(event, last, paused):
             continue
         said = _number(event.data.get("attempt")) or 1
         if last is not None:
@@ -88,11 +88,16 @@ def _takings(events: Sequence[StoredEvent]) -> list[StoredEvent]:
     return takings
 
 
-def _may_take(event: StoredEvent, begin: StoredEvent, paused: set[str]) -> bool:
-    """Whether a run goes to whoever says that they take it: not by being resumed while it goes on."""
-    if event.type == RUN_ACCEPTED or event.data.get("after") is not None:
+def _may_take(event: StoredEvent, last: Tenure, paused: set[str]) -> bool:
+    """Whether a run goes to whoever says that they take it: not while it goes on where it was started.
+
+    A message that came to two machines which know nothing of each other is believed to have come because the first
+    is gone: the broker that delivered it again must have thought so.
+    """
+    begin = last.begin
+    if begin is None or last.is_queued or begin.process in paused or event.data.get("after") is not None:
         return True
-    return begin.type == RUN_QUEUED or begin.process in paused
+    return event.type == RUN_ACCEPTED and begin.type != RUN_STARTED
 
 
 def _settle(tenures: Sequence[Tenure], events: Iterable[StoredEvent]) -> int:
@@ -115,12 +120,20 @@ def _settle(tenures: Sequence[Tenure], events: Iterable[StoredEvent]) -> int:
 
 
 def _tenure_at(tenures: Sequence[Tenure], event: StoredEvent) -> Tenure | None:
-    """The tenure in which a process recorded something: its last one that had begun by then."""
+    """The tenure in which a process recorded something: its last one that had begun by then.
+
+    Who has paused a run, and sees it resumed by somebody else in the same process, says of which tenure they speak.
+    """
+    hand = event.data.get("hand")
+    hand = hand if hand == 0 and hand is not False else _number(hand)
     found: Tenure | None = None
     for tenure in tenures:
         begin = tenure.begin
-        if begin is None or (begin.process == event.process and (found is None or begin.seq <= event.seq)):
-            found = tenure
+        if begin is None:
+            return tenure
+        if begin.process == event.process and (found is None or begin.seq <= event.seq):
+            is_later = hand is not None and (_number(begin.data.get("hand")) or 0) > hand
+            found = found if is_later and found is not None else tenure
     return found
 
 

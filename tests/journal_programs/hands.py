@@ -66,7 +66,8 @@ def _hands(said: list[Said]) -> list[dict[str, Any]]:
             continue
         last = hands[-1]
         waits = last["queued"] or any(e.type == "run.paused" and e.process == last["event"].process for e in said)
-        if event.type == "run.resumed" and "after" not in event.data and not waits:
+        goes_on = event.type == "run.resumed" or last["event"].type == "run.started"
+        if goes_on and "after" not in event.data and not waits:
             continue
         least = last["attempt"] if last["queued"] or event.type == "run.resumed" else last["attempt"] + 1
         hands.append(_hand(event, max(least, event.data.get("attempt", 1))))
@@ -82,7 +83,9 @@ def _hand_of(hands: list[dict[str, Any]], event: Said) -> dict[str, Any] | None:
     if hands[0]["event"] is None:
         return hands[0]
     theirs = [hand for hand in hands if hand["event"].process == event.process]
-    begun = [hand for hand in theirs if hand["event"].seq <= event.seq]
+    begun = [hand for hand in theirs[1:] if hand["event"].seq <= event.seq]
+    if "hand" in event.data:
+        begun = [hand for hand in begun if hand["event"].data.get("hand", 0) <= event.data["hand"]]
     return begun[-1] if begun else theirs[0] if theirs else None
 
 

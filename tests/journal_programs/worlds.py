@@ -60,6 +60,7 @@ OTHERS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
         {"status": st.sampled_from(["succeeded", "failed", "cancelled"])},
         optional={
             "elapsed": st.integers(0, 10**9),
+            "hand": st.integers(0, 3),
             "output": json_values,
             "error": st.fixed_dictionaries({"type": st.just("ValueError"), "message": st.text(max_size=5)}),
         },
@@ -76,7 +77,9 @@ OTHERS: dict[str, st.SearchStrategy[dict[str, Any]]] = {
     ),
     "run.queued": st.fixed_dictionaries({"name": st.sampled_from(["run 0", "queued"])}, optional=STARTS),
     "run.accepted": st.fixed_dictionaries({}, optional={"name": st.just("run 0"), "kind": st.just("job"), **TAKEN}),
-    "run.paused": st.fixed_dictionaries({}, optional={"reason": st.text(max_size=5), "elapsed": st.integers(0, 10**9)}),
+    "run.paused": st.fixed_dictionaries(
+        {}, optional={"reason": st.text(max_size=5), "elapsed": st.integers(0, 10**9), "hand": st.integers(1, 3)}
+    ),
     "run.resumed": st.fixed_dictionaries({}, optional=TAKEN),
     "run.of_the_future": st.fixed_dictionaries({}, optional={"anything": json_values}),
 }

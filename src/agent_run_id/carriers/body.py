@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from agent_run_id.inbound import Inbound, Policy
     from agent_run_id.signing import SigningKeys
 
-__all__ = ["KEY", "Envelope", "extract", "inject"]
+__all__ = ["KEY", "Envelope", "extract", "inject", "lineage", "values"]
 
 KEY: Final = "agent_run"
 TOKEN: Final = "run_id"  # noqa: S105 - the name of a field
@@ -82,7 +82,7 @@ def extract(carrier: Any, *, policy: Policy = "trust", keys: SigningKeys | None 
     """
     check_policy(policy)
     try:
-        run_id, signature, problem = _read(_values(carrier))
+        run_id, signature, problem = _read(values(carrier))
     except Exception:  # no JSON, or an object of somebody else's, whose methods may do anything
         run_id, signature, problem = None, None, None
     return admit(run_id, policy=policy, keys=keys, signature=signature, problem=problem)
@@ -109,8 +109,8 @@ def _read(values: list[Any]) -> tuple[RunId | None, str | None, str | None]:
     return run_id, None if signature is None else str.__str__(signature), problem
 
 
-def _values(carrier: Any) -> list[Any]:
-    """All that stands under the reserved key."""
+def values(carrier: Any) -> list[Any]:
+    """All that stands under the reserved key; any code of an object that is looked at may raise."""
     if isinstance(carrier, bytes | bytearray):
         # A long one is cut before it is decoded; the cut may go through a character.
         carrier = carrier.decode(errors="replace") if len(carrier) <= _SEARCHED else _head(carrier)
