@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 from tests.commands import environment
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
     from typing import Self
 
-__all__ = ["SHELL", "Started", "Terminal", "afresh"]
+__all__ = ["SHELL", "Started", "Terminal", "afresh", "stopped"]
 
 # Whoever runs the tests may ignore signals or block them, as what runs in the background does, and a child inherits
 # that. Whatever hangs is ended by the kernel.
@@ -63,6 +64,15 @@ def afresh(*command: str, ignoring: tuple[int, ...] = (), blocking: tuple[int, .
     """The command line of a program that finds every signal as it is by default, but for these."""
     ignored, blocked = (" ".join(str(int(number)) for number in numbers) for numbers in (ignoring, blocking))
     return [sys.executable, "-c", _AFRESH, ignored, blocked, *command]
+
+
+@contextlib.contextmanager
+def stopped(pid: int) -> Generator[None]:
+    """Keep a child from doing anything for a while, so that it takes what is sent to it later than others do."""
+    os.kill(pid, signal.SIGSTOP)
+    os.waitpid(pid, os.WUNTRACED)
+    yield
+    os.kill(pid, signal.SIGCONT)
 
 
 class Started:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -12,9 +13,11 @@ import pytest
 
 from tests.commands import EXEC, environment
 from tests.programs import run_program
-from tests.terminals import SHELL, Started, Terminal, afresh
+from tests.terminals import SHELL, Started, Terminal, afresh, stopped
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from agent_run_id import RunRegistry
     from agent_run_id.schema import RunRecord
 
@@ -85,9 +88,12 @@ def test_a_program_that_handles_a_signal_gets_it_once_and_goes_on(name: str, reg
 
 
 def test_what_the_program_sends_to_its_whole_group_does_not_come_back_to_it() -> None:
-    program = CATCHES.replace('say("ready")', 'say("ready")\nos.kill(0, signal.SIGTERM)')
+    program = CATCHES.replace('say("ready")', 'say("ready")\nsys.stdin.readline()\nos.kill(0, signal.SIGTERM)')
     with Started(*EXEC, sys.executable, "-c", program, "SIGTERM", "SIGWINCH") as started:
-        assert [started.hear() for _ in range(2)] == ["ready", "caught SIGTERM"]
+        assert started.hear() == "ready"
+        with stopped(started.pid):  # so that a second one would be a second one, and not be one with the first
+            started.tell("kill")
+            assert started.hear() == "caught SIGTERM"
         os.kill(started.pid, signal.SIGWINCH)  # taken after the other, which has the lower number
         assert started.hear() == "caught SIGWINCH"
         started.tell("go on")
@@ -140,9 +146,10 @@ def test_what_dies_of_a_signal_nobody_sent_has_failed_and_we_die_of_it_too(name:
     assert (record.status, record.attributes) == ("failed", {"signal": f"SIG{name}"})
 
 
-def test_we_leave_no_core_dump_of_our_own() -> None:
-    program = ["sh", "-c", "ulimit -S -c 0; kill -SEGV $$"]
-    with subprocess.Popen(afresh("sh", "-c", 'ulimit -c $(ulimit -H -c); exec "$@"', "sh", *EXEC, *program)) as process:
+@pytest.mark.skipif(resource.getrlimit(resource.RLIMIT_CORE)[1] == 0, reason="there are no core dumps here")
+def test_we_leave_no_core_dump_of_our_own(tmp_path: Path) -> None:
+    command = afresh("sh", "-c", 'ulimit -c $(ulimit -H -c); exec "$@"', "sh", *EXEC, "sh", "-c", "kill -SEGV $$")
+    with subprocess.Popen(command, env=environment(), cwd=tmp_path) as process:
         _, status = os.waitpid(process.pid, 0)
         process.returncode = -os.WTERMSIG(status)
     assert os.WTERMSIG(status) == signal.SIGSEGV
@@ -225,12 +232,15 @@ def test_a_key_that_ends_the_program_cancels_the_run(key: str, number: signal.Si
 
 
 def test_a_program_that_handles_ctrl_c_gets_it_once_and_we_survive_it(registry: RunRegistry) -> None:
-    with Terminal(*EXEC, sys.executable, "-c", CATCHES, "SIGINT") as terminal:
+    with Terminal(*EXEC, sys.executable, "-c", CATCHES, "SIGINT", "SIGWINCH") as terminal:
         terminal.hear("ready")
-        terminal.tell("\x03")
-        terminal.hear("caught SIGINT")
+        with stopped(terminal.process.pid):
+            terminal.tell("\x03")
+            terminal.hear("caught SIGINT")
+        os.kill(terminal.process.pid, signal.SIGWINCH)  # as above
+        assert "caught" not in terminal.hear("caught SIGWINCH")
         terminal.tell("go on\n")
-        terminal.hear("in all 1")
+        terminal.hear("in all 2")
         assert terminal.ending() == 0
     assert only(registry).status == "succeeded"
 

@@ -181,12 +181,11 @@ def _take(number: int) -> bool:
 
 def _stop_too(number: int) -> None:
     """Stop as the program was stopped by a signal, so that whoever waits for us sees it; return when we go on."""
-    _take(number)  # our own share of Ctrl-Z: we stop once
     if _take(signal.SIGCONT):  # it is over already
         return
     if number not in (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU) or signal.getsignal(number) is signal.SIG_IGN:
         number = signal.SIGSTOP
-    os.kill(os.getpid(), number)
+    os.kill(os.getpid(), number)  # is one with our own share of Ctrl-Z, if that is waiting still
     before = signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})  # here we stop
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
     _take(signal.SIGCONT)
