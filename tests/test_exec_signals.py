@@ -113,6 +113,21 @@ def test_what_comes_before_there_is_a_program_is_for_the_program() -> None:
     assert run_program(program).split() == ["None", str(int(signal.SIGTERM)), "True"]
 
 
+def test_where_nobody_tells_who_sent_a_signal_it_is_passed_on_too(registry: RunRegistry) -> None:
+    program = """
+import sys, types
+from agent_run_id.cli import exec, programs
+programs.sys = types.SimpleNamespace(platform="darwin")
+sys.exit(exec.execute(sys.argv[1:]))
+"""
+    with Started(sys.executable, "-c", program, *WAITS) as started:
+        assert started.hear() == "ready"
+        os.kill(started.pid, signal.SIGTSTP)  # counts as typed, and only we have got it
+        os.kill(started.pid, signal.SIGTERM)
+        assert started.ending() == -signal.SIGTERM
+    assert only(registry).status == "cancelled"
+
+
 def test_stopping_us_stops_the_program_and_going_on_goes_on_with_it(registry: RunRegistry) -> None:
     with Started(*EXEC, sys.executable, "-c", CATCHES, "SIGCONT") as started:
         assert started.hear() == "ready"
