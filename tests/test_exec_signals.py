@@ -25,18 +25,25 @@ if TYPE_CHECKING:
 WAITS = ("sh", "-c", "ulimit -c 0; echo ready; exec sleep 300")
 ASKS = ("sh", "-c", 'printf "name? "; read name; echo "hello $name"; exit 6')
 CATCHES = """
-import os, signal, sys
+import os, select, signal, sys
 signal.alarm(300)
 caught = []
+reader, writer = os.pipe()
+os.set_blocking(writer, False)
+signal.set_wakeup_fd(writer)  # or a signal just before a read is caught only after it
 def say(*words):  # not print, which a handler may find in the middle of itself
     os.write(1, f"{' '.join(map(str, words))}\\n".encode())
 def catch(number, frame):
     caught.append(number)
     say("caught", signal.Signals(number).name)
+def wait():
+    while 0 not in select.select([0, reader], [], [])[0]:
+        os.read(reader, 99)
+    os.read(0, 99)
 for name in sys.argv[1:]:
     signal.signal(getattr(signal, name), catch)
 say("ready")
-sys.stdin.readline()
+wait()
 say("in all", len(caught))
 """
 
@@ -88,7 +95,7 @@ def test_a_program_that_handles_a_signal_gets_it_once_and_goes_on(name: str, reg
 
 
 def test_what_the_program_sends_to_its_whole_group_does_not_come_back_to_it() -> None:
-    program = CATCHES.replace('say("ready")', 'say("ready")\nsys.stdin.readline()\nos.kill(0, signal.SIGTERM)')
+    program = CATCHES.replace('say("ready")', 'say("ready")\nwait()\nos.kill(0, signal.SIGTERM)')
     with Started(*EXEC, sys.executable, "-c", program, "SIGTERM", "SIGWINCH") as started:
         assert started.hear() == "ready"
         with stopped(started.pid):  # so that a second one would be a second one, and not be one with the first
