@@ -56,6 +56,7 @@ bench: $(VENV)/.test
 	$(BIN)/python benchmarks/carriers.py
 	$(BIN)/python benchmarks/recording.py
 	$(BIN)/python benchmarks/index.py
+	$(BIN)/python benchmarks/exec.py
 
 clean:
 	rm -rf $(VENV) .ci-venvs .demo-runs .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist site

@@ -16,7 +16,10 @@ import unicodedata
 from agent_run_id import child_env
 from agent_run_id.cli.app import run
 
-__all__ = ["Screen", "answer", "environment", "is_harmless", "runid", "runid_on_terminal"]
+__all__ = ["EXEC", "Screen", "answer", "environment", "is_harmless", "runid", "runid_on_terminal", "without"]
+
+EXEC = (sys.executable, "-m", "agent_run_id.cli", "exec")
+"""The beginning of a command line that runs a program as a run."""
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -79,6 +82,22 @@ def answer(*arguments: str, file: io.StringIO | None = None, **more: str) -> str
         os.environ.clear()
         os.environ.update(before)
     return file.getvalue()
+
+
+def without(missing: tuple[str, ...]) -> str:
+    """A program that is the command where these packages are not installed."""
+    return f"""
+import sys
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {missing!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Missing())
+from agent_run_id.cli import main
+sys.exit(main())
+"""
 
 
 def is_harmless(text: str) -> bool:

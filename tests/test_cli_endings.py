@@ -14,7 +14,7 @@ import pytest
 
 from agent_run_id import RunId, start_run
 from agent_run_id.cli.app import _COMMANDS
-from tests.commands import environment, is_harmless, runid
+from tests.commands import environment, is_harmless, runid, without
 
 if TYPE_CHECKING:
     from agent_run_id import RunRegistry
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     ("arguments", "hint"),
     [
         (["lss"], '"ls"'),
-        (["help"], "Available commands: ls, tree, show, where."),
+        (["help"], "Available commands: ls, tree, show, where, exec."),
         (["ls", "--al"], "Did you mean --all?"),
         (["ls", "--limit", "many"], "--limit"),
         (["ls", "--limit", "0"], "from 1"),
@@ -151,20 +151,12 @@ def test_without_standard_output_it_ends_with_0() -> None:
 
 @pytest.mark.parametrize("missing", [("cyclopts", "rich"), ("rich",)])
 def test_without_the_extra_it_says_what_to_install_and_ends_with_2(missing: tuple[str, ...]) -> None:
-    program = f"""
-import sys
-
-class Missing:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {missing!r}:
-            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
-
-sys.meta_path.insert(0, Missing())
-from agent_run_id.cli import main
-sys.exit(main())
-"""
     done = subprocess.run(
-        [sys.executable, "-c", program, "--help"], env=environment(), capture_output=True, text=True, check=False
+        [sys.executable, "-c", without(missing), "--help"],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert (done.returncode, done.stdout) == (2, "")
     assert 'pip install "agent-run-id[cli]"' in done.stderr

@@ -1,4 +1,4 @@
-"""The command `runid`: what was recorded, in a terminal.
+"""The command `runid`: what was recorded, in a terminal; and programs as runs.
 
 Nothing here is loaded before it is known that the extra ``cli`` is installed.
 """
@@ -15,6 +15,10 @@ _EXTRA = ("cyclopts", "rich")
 def main() -> int:
     """Run the command with the arguments of this process, and give its exit status."""
     try:
+        if sys.argv[1:2] == ["exec"]:  # needs nothing of what the others load, and no extra
+            from agent_run_id.cli.exec import execute
+
+            return execute(sys.argv[2:])
         try:
             from agent_run_id.cli.app import run
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from cyclopts import App, CycloptsError, UnusedCliTokensError
 
+from agent_run_id.cli.exec import SUMMARY, execute
 from agent_run_id.cli.output import abandon, complain
 from agent_run_id.errors import RunNotFound
 
@@ -76,7 +77,13 @@ def _app(typed: str | None) -> App:
     for name, (room, text) in _COMMANDS.items():
         # A text given here stands in the list of commands, but also in the way of the command's own docstring.
         app.command(f"agent_run_id.cli.{room}:{name}", name=name, help=None if name == typed else text)
+    app.command(_exec, name="exec", help=SUMMARY)
     return app
+
+
+def _exec(*arguments: str) -> int:
+    """For the list of commands; `main` knows this one before it loads anything that could tell them apart."""
+    return execute(arguments)
 
 
 def _version() -> str:
