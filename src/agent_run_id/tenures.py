@@ -62,10 +62,9 @@ class Tenure:
 def tenures_of(start: StoredEvent | None, events: Sequence[StoredEvent]) -> tuple[list[Tenure], int]:
     """The tenures of a run, and how many ends are refused, by events in their order."""
     tenures = [Tenure(start, _number(start.data.get("attempt")) or 1)] if start is not None else []
-    paused = {event.process for event in events if event.type == RUN_PAUSED}
     for event in _takings(events):
         last = tenures[-1] if tenures else None
-        if last is not None and not _may_take(event, last, paused):
+        if last is not None and not _may_take(event, last, events):
             continue
         said = _number(event.data.get("attempt")) or 1
         if last is not None:
@@ -88,16 +87,19 @@ def _takings(events: Sequence[StoredEvent]) -> list[StoredEvent]:
     return takings
 
 
-def _may_take(event: StoredEvent, last: Tenure, paused: set[str]) -> bool:
+def _may_take(event: StoredEvent, last: Tenure, events: Sequence[StoredEvent]) -> bool:
     """Whether a run goes to whoever says that they take it: not while it goes on where it was started.
 
     A message that came to two machines which know nothing of each other is believed to have come because the first
     is gone: the broker that delivered it again must have thought so.
     """
     begin = last.begin
-    if begin is None or last.is_queued or begin.process in paused or event.data.get("after") is not None:
+    if begin is None or last.is_queued or event.data.get("after") is not None:
         return True
-    return event.type == RUN_ACCEPTED and begin.type != RUN_STARTED
+    if event.type == RUN_ACCEPTED and begin.type != RUN_STARTED:
+        return True
+    before = events[: events.index(event)]
+    return any(other.type == RUN_PAUSED and other.process == begin.process for other in before)
 
 
 def _settle(tenures: Sequence[Tenure], events: Iterable[StoredEvent]) -> int:

@@ -11,7 +11,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from agent_run_id import ROOT, Run, current_run, start_run
+from agent_run_id import ROOT, Run, accept, accept_batch, current_run, hand_off, resume, start_run
 from tests.hostile_values import (
     Handed,
     HostileDict,
@@ -58,18 +58,21 @@ errors = st.one_of(
     st.sampled_from([HostileStrError(), KeyboardInterrupt(), SystemExit(1), asyncio.CancelledError()]),
 )
 
+_BEGUN: dict[str, st.SearchStrategy[Any]] = {
+    **dict.fromkeys(("kind", "key", "user_id", "session_id", "summary"), texts),
+    **dict.fromkeys(("tags", "aliases"), some_texts),
+    "links": some_runs,
+    "attributes": mappings,
+    "input": anything,
+}
+_EXPECTED = {"expected": st.sampled_from([(), ValueError, (Exception,), BaseException])}
 _GIVEN: dict[str, tuple[dict[str, st.SearchStrategy[Any]], dict[str, st.SearchStrategy[Any]]]] = {
-    "start": (
-        {"name": texts},
-        {
-            **dict.fromkeys(("kind", "key", "user_id", "session_id", "summary"), texts),
-            **dict.fromkeys(("tags", "aliases"), some_texts),
-            "links": some_runs,
-            "attributes": mappings,
-            "input": anything,
-            "expected": st.sampled_from([(), ValueError, (Exception,), BaseException]),
-        },
-    ),
+    "start": ({"name": texts}, {**_BEGUN, **_EXPECTED}),
+    "hand_off": ({"name": texts, "payload": anything}, _BEGUN),
+    "accept": ({"message": anything}, {"headers": anything, "attempt": integers, "name": texts, "kind": texts}),
+    "accept_batch": ({"messages": st.lists(anything, max_size=3)}, {"name": texts, "kind": texts, **_EXPECTED}),
+    "resume": ({"run_id": run_ids}, {"name": texts, "kind": texts, **_EXPECTED}),
+    "pause": ({"reason": texts}, {}),
     "step": ({"name": texts}, {"data": mappings.filter(lambda data: type(data) is dict)}),
     "decide": (
         {"question": texts, "why": texts, "chosen": anything, "options": st.lists(anything, max_size=4) | some_texts},
@@ -112,7 +115,7 @@ def mistyped(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
     """A call, each argument of any type, where the call itself has no say in it."""
     verb = draw(st.sampled_from(sorted(_GIVEN)))
     always, sometimes = _GIVEN[verb]
-    kept = {"data", "expected", "status", "inclusive", "error"}
+    kept = {"data", "expected", "status", "inclusive", "error", "run_id", "messages"}
     both = {name: kind if name in kept else anything | kind for name, kind in {**always, **sometimes}.items()}
     fixed = {name: both.pop(name) for name in always}
     return verb, draw(st.fixed_dictionaries(fixed, optional=both).map(lambda given: _shown(given)))
@@ -145,7 +148,19 @@ def _decide(run: Run, arguments: dict[str, Any]) -> None:
         decision.outcome(outcome)
 
 
+def _hand_off(run: Run, arguments: dict[str, Any]) -> None:
+    """And accept it as it came, twice."""
+    message = hand_off(arguments.pop("name"), arguments.pop("payload"), **arguments)
+    with accept(message), accept(message):
+        pass
+
+
 _VERBS: dict[str, Any] = {
+    "hand_off": _hand_off,
+    "accept": lambda run, arguments: accept(arguments.pop("message"), **arguments).end(),
+    "accept_batch": lambda run, arguments: accept_batch(arguments.pop("messages"), **arguments).end(),
+    "resume": lambda run, arguments: resume(arguments.pop("run_id"), **arguments).end(),
+    "pause": lambda run, arguments: run.pause(**arguments),
     "step": _step,
     "decide": _decide,
     "usage": lambda run, arguments: run.usage(**arguments),

@@ -65,7 +65,8 @@ def _hands(said: list[Said]) -> list[dict[str, Any]]:
             hands.append(_hand(event, event.data.get("attempt", 1)))
             continue
         last = hands[-1]
-        waits = last["queued"] or any(e.type == "run.paused" and e.process == last["event"].process for e in said)
+        pauses = [e.process for e in said[: said.index(event)] if e.type == "run.paused"]
+        waits = last["queued"] or last["event"].process in pauses
         goes_on = event.type == "run.resumed" or last["event"].type == "run.started"
         if goes_on and "after" not in event.data and not waits:
             continue
