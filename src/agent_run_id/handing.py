@@ -375,7 +375,7 @@ def _inbound(message: Any, headers: Any, policy: Policy, keys: SigningKeys | Non
 
 def _payload(message: Any) -> Any:
     """What a message is about: what stands beside the run in it, or all of it."""
-    kind: Any = type(message)
+    kind = cast("type[object]", type(message))
     try:
         if kind is HandOff or hasattr(message, body.KEY):  # that is an `Envelope`
             return getattr(message, _PAYLOAD)
