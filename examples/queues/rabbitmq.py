@@ -30,12 +30,12 @@ def work(queue: str, handle: Handler, count: int) -> None:
         channel.basic_qos(prefetch_count=1)
         for _, (method, properties, body) in zip(range(count), channel.consume(queue), strict=False):
             headers = properties.headers
-            delivery = headers.get("x-delivery-count", 0) + 1
+            delivery = headers.get("x-acquired-count", headers.get("x-delivery-count", 0)) + 1
             try:
                 with ari.accept(body.decode(), headers=headers, attempt=delivery, name="book") as run:
                     handle(run)
-            except Exception:  # what went wrong is in its run
-                channel.basic_nack(method.delivery_tag, requeue=True)
+            except Exception:  # what went wrong is in its run; the broker counts a reject as a failure, and not a nack
+                channel.basic_reject(method.delivery_tag, requeue=True)
             else:
                 channel.basic_ack(method.delivery_tag)
 

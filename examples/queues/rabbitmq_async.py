@@ -33,7 +33,7 @@ async def work(queue: str, handle: Handler, count: int) -> None:
             for _ in range(count):
                 message = await anext(messages)
                 city, headers = message.body.decode(), message.headers
-                delivery = headers.get("x-delivery-count", 0) + 1
+                delivery = headers.get("x-acquired-count", headers.get("x-delivery-count", 0)) + 1
                 # Acknowledged when the block ends well, given back when not. What went wrong is in its run.
                 with suppress(Exception):
                     async with message.process(requeue=True):
