@@ -16,7 +16,7 @@ import redis
 from nats.js.errors import NotFoundError
 
 import trips
-from tests.journal_programs.programs import Program
+from tests.journal_programs.programs import Program, run_program
 from tests.servers import url_of
 
 if TYPE_CHECKING:
@@ -27,16 +27,25 @@ __all__ = ["COUNTING", "EXAMPLES", "IMPATIENT", "TRANSPORTS", "Transport"]
 HERE = Path(__file__).parent.parent
 EXAMPLES = HERE / "examples" / "queues"
 
-PROGRAM = f"""
+_BEGIN = f"""
 import sys
 sys.path[:0] = [{str(HERE)!r}, {str(EXAMPLES)!r}]
 import importlib, json, trips
+"""
+_WORKER = f"""{_BEGIN}
 from tests import queue_handlers
 name, settings, queue, handler, count = json.loads(sys.argv[1])
 transport = importlib.import_module(name)
 for setting, value in settings.items():
     setattr(transport, setting, value)
 trips.call(transport.work, queue, getattr(queue_handlers, handler), count)
+"""
+_SENDER = f"""{_BEGIN}
+import agent_run_id as ari
+name, queue = sys.argv[1:]
+with ari.start_run("plan a trip"), ari.hand_off("book a trip", "Oslo") as message:
+    trips.call(importlib.import_module(name).send, queue, message)
+print(message.run_id)
 """
 
 
@@ -64,10 +73,14 @@ class Transport:
     def send(self, message: HandOff[Any]) -> None:
         trips.call(importlib.import_module(self.name).send, self.queue, message)
 
+    def send_elsewhere(self, *, directory: str) -> str:
+        """Have a process send a message that ends then; the id of its run."""
+        return run_program(_SENDER, self.name, self.queue, directory=directory).strip()
+
     def worker(self, handler: str, *, directory: str, count: int = 1, soon: bool = False) -> Program:
         """A worker in a process of its own, which records in a directory and ends when it has handled so many."""
         settings = self.soon if soon else {}
-        return Program(PROGRAM, json.dumps([self.name, settings, self.queue, handler, count]), directory=directory)
+        return Program(_WORKER, json.dumps([self.name, settings, self.queue, handler, count]), directory=directory)
 
     def left(self) -> int:
         """How many messages are not acknowledged."""

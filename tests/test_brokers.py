@@ -202,10 +202,11 @@ def test_what_a_living_worker_has_had_for_too_long_is_done_again_below_it(
 
 @over_each
 def test_a_message_that_nobody_takes_stays_queued(transport: Transport, registry: RunRegistry) -> None:
-    message = sent(transport)
-    record = registry.get(message.run_id)
+    """Also when its sender is gone."""
+    record = registry.get(transport.send_elsewhere(directory=registry.directory))
     assert (record.status, record.attempts) == ("queued", ())
     assert [part.status for part in record.segments] == ["queued"]
+    assert registry.children(record.parent_id or "")[0].id == record.id
 
 
 # The examples ---------------------------------------------------------------------------------------------------------

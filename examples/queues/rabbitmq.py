@@ -29,7 +29,7 @@ def work(queue: str, handle: Handler, count: int) -> None:
         channel = declared(connection, queue)
         channel.basic_qos(prefetch_count=1)
         for _, (method, properties, body) in zip(range(count), channel.consume(queue), strict=False):
-            headers = properties.headers
+            headers = properties.headers or {}
             delivery = headers.get("x-acquired-count", headers.get("x-delivery-count", 0)) + 1
             try:
                 with ari.accept(body.decode(), headers=headers, attempt=delivery, name="book") as run:
