@@ -43,6 +43,8 @@ PAGES: Final = frozenset({HERE / "README.md", *(HERE / "docs").glob("*.md")})
 
 NOT_RUN: Final = "# Not run here: "
 """How a block that is not run begins; the reason follows, for the reader to see."""
+SAVED_AS: Final = "# Save as "
+"""How a block begins that is a file of its own, for the commands below it; its name follows, then an empty line."""
 
 # What differs in every run --------------------------------------------------------------------------------------------
 
@@ -135,6 +137,10 @@ class Page:
             return f"The page does not show what was printed before:\n{left}"
         if example.parsed.startswith(NOT_RUN):
             compile(example.parsed, example.path, "exec")
+            return None
+        if example.parsed.startswith(SAVED_AS):
+            name, _, text = example.parsed.removeprefix(SAVED_AS).partition("\n\n")
+            Path(name).write_text(text, encoding="utf-8")
             return None
         with contextlib.redirect_stdout(self._output):
             self._python(example)

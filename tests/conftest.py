@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from agent_run_id.testing import capture_runs
+from tests import servers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,6 +38,13 @@ BACKENDS: list[Any] = [
 ]
 if sys.version_info >= (3, 12):
     BACKENDS.insert(1, pytest.param(("asyncio", {"loop_factory": _eager_loop}), id="eager"))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Look for the servers that a test needs before anything is set up for it."""
+    for marker in item.iter_markers("service"):
+        for server in marker.args:
+            servers.require(server)
 
 
 @pytest.fixture(params=BACKENDS)

@@ -211,6 +211,13 @@ def test_a_command_names_a_run_by_its_id_on_the_page(tmp_path: Path) -> None:
         run_page(A_RUN + ITS_TREE + command.replace("✓ b", "✓ c"), tmp_path)
 
 
+def test_a_block_that_is_to_be_saved_is_a_file_for_the_commands_below_it(tmp_path: Path) -> None:
+    saved = '```python\n# Save as hello.py\n\nprint("hello")\n```\n'
+    run_page(f"{saved}\n```console\n$ python hello.py\nhello\n```\n", tmp_path)
+    with pytest.raises(SybilFailure, match=r"\$ python hello.py"):
+        run_page(f"{saved}\n```console\n$ python hello.py\ngood bye\n```\n", tmp_path)
+
+
 def test_a_page_leaves_the_process_as_it_was(tmp_path: Path) -> None:
     before = (dict(os.environ), Path.cwd(), logging.getLogger().handlers[:], logging.Logger.handle)
     text = "import os, agent_run_id as ari\nari.setup_logging()\nari.configure(max_depth=1)\nos.environ['PAGE'] = '1'\n"
