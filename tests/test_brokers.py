@@ -244,7 +244,7 @@ def test_so_does_the_one_with_processes(registry: RunRegistry) -> None:
 
 def test_every_example_is_on_the_page_as_it_is() -> None:
     shown: dict[str, str] = {}
-    for _, text in fences(DOCS / "queues.md"):
+    for _, text in [*fences(DOCS / "queues.md"), *fences(DOCS / "brokers.md")]:
         first, _, rest = text.partition("\n\n")
         if first.startswith((conftest.NOT_RUN, conftest.SAVED_AS)):
             shown[first.rpartition(" ")[2].strip("`").removeprefix("examples/queues/")] = rest

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -290,6 +291,39 @@ def test_where_no_claims_can_be_made_events_alone_tell(registry: RunRegistry, tm
         assert [attempt.status for attempt in record.attempts] == [None, "paused"]
 
 
+def test_a_run_that_waits_is_found_with_its_lineage_by_its_bare_id(registry: RunRegistry) -> None:
+    """What the process that resumes it sends on is to know where it belongs."""
+    with ari.start_run("top"), ari.start_run("below") as run:
+        run.pause("x")
+    assert ari.resume(run.id.value).id.token == run.id.token
+    assert ari.resume(run.id.value).id.root_id == run.id.root_id
+
+
+def test_what_failed_is_tried_again_under_the_key_it_is_given(registry: RunRegistry) -> None:
+    with ari.start_run("sender") as sender:
+        message = ari.hand_off("job", 1, key="k")
+    ari.accept(message).end(status="failed")
+    retry = ari.accept(message, name="job", key="k")
+    with retry.pause("a person"):
+        pass
+    waiting = ari.accept(message)
+    assert (waiting.duplicate_of, waiting.first) == (retry.id, "running")
+    retry.pause("another")
+    assert ari.accept(message).first == "paused"
+    resumed = ari.resume(retry.id)
+    resumed.end(status="failed")
+    last = ari.accept(message, name="job", key="k")
+    assert (last.retry_of, last.attempt) == (retry.id, 3)
+    last.end()
+    assert ari.accept(message).first == "succeeded"
+    tried = [record for record in registry.children(sender.id) if record.duplicate_of is None]
+    assert [(record.key, record.status) for record in tried] == [("k", "failed"), ("k", "failed"), ("k", "succeeded")]
+
+
+def test_a_message_does_not_show_what_it_is_about() -> None:
+    assert "secret" not in repr(ari.hand_off("job", "secret"))
+
+
 @pytest.mark.parametrize("bad", ["nonsense", "1.2", ""])
 def test_what_is_no_run_cannot_be_resumed(bad: str) -> None:
     with pytest.raises(ari.InvalidRunIdError):
@@ -301,6 +335,23 @@ async def test_it_is_a_run_like_any_other_in_coroutines(registry: RunRegistry) -
     async with ari.accept(ari.hand_off("job", 1)) as run:
         assert ari.current_run() is run
     assert registry.get(run.id).status == "succeeded"
+
+
+def test_a_person_sees_what_waits_and_what_is_done_again(registry: RunRegistry) -> None:
+    with ari.start_run("sender") as sender:
+        message = ari.hand_off("job", 1)
+        ari.hand_off("never", 1)
+    with pytest.raises(ValueError, match="x"), ari.accept(message):
+        raise ValueError("x")
+    with ari.accept(message, name="job") as retry:
+        ari.accept(message, name="job").end()
+        retry.pause("a person looks")
+    shown = str(registry.tree(sender.id))
+    first, second = message.run_id.short(), retry.id.short()
+    assert re.search(r"… never \[\w{8}\] job queued for \d", shown)
+    assert re.search(rf"✗ job \[{first}\] job failed in .* · ValueError: x", shown)
+    assert re.search(rf"job paused for \d.*: a person looks \(attempt 2, after {first}\)", shown)
+    assert re.search(rf"   └─ ✓ job .* \(duplicate of {second}\)", shown)
 
 
 def test_claims_go_when_nobody_will_ask(tmp_path: Path) -> None:

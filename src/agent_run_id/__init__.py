@@ -38,6 +38,7 @@ from agent_run_id.tracing import traced
 if TYPE_CHECKING:
     from agent_run_id.answers import Counts, Links, RootRecord, Stats, UsageReport
     from agent_run_id.carriers.envelope import Envelope
+    from agent_run_id.consuming import aconsume, consume
     from agent_run_id.diffing import Diff, diff
     from agent_run_id.event_format import event_schema
     from agent_run_id.executors import BoundProcessPoolExecutor, BoundThreadPoolExecutor, wrap_executor
@@ -98,11 +99,13 @@ __all__ = [
     "accept",
     "accept_batch",
     "accounts",
+    "aconsume",
     "bind",
     "carriers",
     "carry",
     "child_env",
     "configure",
+    "consume",
     "current_run",
     "current_run_id",
     "diff",
@@ -148,6 +151,8 @@ _LATER: Final = {
     "AcceptedBatch": "agent_run_id.handing",
     "HandOff": "agent_run_id.handing",
     "accept": "agent_run_id.handing",
+    "aconsume": "agent_run_id.consuming",
+    "consume": "agent_run_id.consuming",
     "accept_batch": "agent_run_id.handing",
     "hand_off": "agent_run_id.handing",
     "resume": "agent_run_id.handing",

@@ -42,7 +42,8 @@ class Claim(NamedTuple):
         number: How many times it has changed hands, this time included.
         state: What it is there.
         attempt: The how manieth attempt that is.
-        run: The id of the run: that of the message, or of the run that tries once more what had failed.
+        run: The token of the run: that of the message, or of the run that tries once more what had failed; its id alone
+            where its lineage was not known, and once it is over.
         journal: The name of the first journal of its owner; empty once it is over.
     """
 
@@ -104,7 +105,9 @@ def take(directory: str, run: str, claim: Claim) -> bool:
 
 def change(directory: str, run: str, claim: Claim, state: Held) -> Claim:
     """Say what became of a run, by its owner. Never raises."""
-    changed = claim._replace(state=state, journal=claim.journal if state in _OPEN else "")
+    changed = claim._replace(state=state)
+    if state not in _OPEN:  # what is short takes up no block of the disk
+        changed = changed._replace(run=claim.run[:36], journal="")
     path = f"{_path(directory, run)}.{claim.number}"
     with suppress(OSError):
         new = f"{path}.{os.getpid()}"

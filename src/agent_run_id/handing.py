@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from agent_run_id.claims import Held
     from agent_run_id.holding import Hold, Seen
     from agent_run_id.inbound import Policy
     from agent_run_id.journal import Journal
@@ -106,7 +107,7 @@ class HandOff(Generic[T]):
             self._run.finish(exc)
 
     def __repr__(self) -> str:
-        return f"<HandOff {self.run_id.short()} {self.payload!r}>"
+        return f"<HandOff {self.run_id.short()}>"  # the payload is not recorded, and belongs into no log either
 
     def __reduce__(self) -> tuple[type[HandOff[T]], tuple[RunId, T]]:
         return (HandOff, (self.run_id, self.payload))
@@ -128,14 +129,16 @@ class Accepted(Run, Generic[T]):
         payload: What the message was about; None of a run that was resumed.
         attempt: The how manieth attempt at it this is, from 1.
         duplicate_of: The run that somebody else has, or is done with, while this one does it once more; else None.
+        first: What became of that, as far as it was known when this one came: ``running``, ``paused``, or how it ended.
         retry_of: The run that failed and that this one tries again; else None.
     """
 
-    __slots__ = ("attempt", "duplicate_of", "payload", "retry_of")
+    __slots__ = ("attempt", "duplicate_of", "first", "payload", "retry_of")
 
     payload: T
     attempt: int
     duplicate_of: RunId | None
+    first: Held | None
     retry_of: RunId | None
 
     def __init__(self, run_id: RunId, name: str, expected: Expected, journal: Journal, attempt: int) -> None:
@@ -143,6 +146,7 @@ class Accepted(Run, Generic[T]):
         self.payload = cast("T", None)
         self.attempt = attempt
         self.duplicate_of = None
+        self.first = None
         self.retry_of = None
 
 
@@ -228,6 +232,7 @@ def accept(
     attempt: int | None = None,
     name: str = "message",
     kind: str = "job",
+    key: str | None = None,
     policy: Policy = "trust",
     keys: SigningKeys | None = None,
     expected: Expected | type[BaseException] = (),
@@ -248,8 +253,9 @@ def accept(
         message: A `HandOff`, a JSON object as text, bytes or mapping, or anything else; then `headers` has the run.
         headers: Its headers, where the broker has some.
         attempt: The how manieth delivery it is, from 1, where the broker says.
-        name: What it is called where its sender did not say, or where it is a run of its own.
+        name: What it is called where its sender is not heard, or where it is a run of its own: only ids travel.
         kind: Likewise.
+        key: Names it within its parent where it is a run of its own, so that a retry counts for what had failed.
         policy: What to make of the run: ``"trust"``, ``"link"`` or ``"ignore"``.
         keys: What tokens must be signed with to be trusted; the keys of `configure` when None.
         expected: Exceptions that are not failures when they leave the run.
@@ -267,10 +273,11 @@ def accept(
             run_id_under(inbound), name, exceptions, current_journal(), _counted(attempt) or 1
         )
         links = None if inbound.link is None else [inbound.link]
-        run._record(RUN_STARTED, {"name": name, "kind": kind, "links": links, "refused_parent": inbound.refused})  # noqa: SLF001
+        said = {"name": name, "kind": kind, "key": key, "links": links, "refused_parent": inbound.refused}
+        run._record(RUN_STARTED, said)  # noqa: SLF001
     else:
         hold = holding.accept(journal, run_id, _counted(attempt))
-        run = _taken(RUN_ACCEPTED, journal, hold, name, kind, exceptions)
+        run = _taken(RUN_ACCEPTED, journal, hold, exceptions, name=name, kind=kind, key=key)
     run.payload = _payload(message)
     return run
 
@@ -352,10 +359,12 @@ def resume_seen(
     """Go on with a run of which a reader has seen what became of its owner."""
     journal = journal or current_journal()
     hold = holding.resume(journal, run_id, seen)
-    return _taken(RUN_RESUMED, journal, hold, name, kind, expected_exceptions(expected))
+    return _taken(RUN_RESUMED, journal, hold, expected_exceptions(expected), name=name, kind=kind)
 
 
-def _taken(event: str, journal: Journal, hold: Hold, name: str, kind: str, expected: Expected) -> Accepted[Any]:
+def _taken(
+    event: str, journal: Journal, hold: Hold, expected: Expected, *, name: str, kind: str, key: str | None = None
+) -> Accepted[Any]:
     """The run as this process has it."""
     before = hold.before
     own = _below(hold.run_id) if hold.kind == "duplicate" else hold.run_id
@@ -367,8 +376,9 @@ def _taken(event: str, journal: Journal, hold: Hold, name: str, kind: str, expec
     else:
         fixed: dict[str, Any] = {"attempt": hold.attempt} if hold.kind == "retry" else {}
         fixed[f"{hold.kind}_of"] = before.token
-        run._record(RUN_STARTED, {"name": name, "kind": kind, "links": [before]}, fixed=fixed)  # noqa: SLF001
+        run._record(RUN_STARTED, {"name": name, "kind": kind, "key": key, "links": [before]}, fixed=fixed)  # noqa: SLF001
         run.retry_of, run.duplicate_of = (before, None) if hold.kind == "retry" else (None, before)
+    run.first = hold.state
     run._claimed = hold.claimed  # noqa: SLF001
     return run
 

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from agent_run_id import claims
 from agent_run_id.claims import Claim
-from agent_run_id.ids import beside
+from agent_run_id.errors import InvalidRunIdError
+from agent_run_id.ids import RunId, beside
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from agent_run_id.claims import Held
-    from agent_run_id.ids import RunId
     from agent_run_id.journal import Journal
     from agent_run_id.liveness import State
 
@@ -73,7 +73,7 @@ class Claimed:
         with suppress(OSError):
             for _ in range(_TRIES if journal.directory is not None else 0):
                 known = claims.current(journal.directory or "", run_id.value)
-                claimed = _claim(journal, run_id.value, known, "paused", 1, run_id.value)
+                claimed = _claim(journal, run_id.value, known, "paused", 1, run_id.token)
                 if claimed is not None:
                     return claimed
         return None
@@ -102,6 +102,7 @@ class Hold(NamedTuple):
         attempt: The how manieth attempt this is.
         after: What became of the owner before, where there was one: ``paused``, ``lost`` or ``unknown``.
         claimed: The claim; None where none could be made.
+        state: Of a duplicate, what became of the run with whoever has it.
     """
 
     kind: Literal["own", "retry", "duplicate"]
@@ -110,6 +111,7 @@ class Hold(NamedTuple):
     attempt: int = 1
     after: str | None = None
     claimed: Claimed | None = None
+    state: Held | None = None
 
 
 def accept(journal: Journal, run_id: RunId, attempt: int | None) -> Hold:
@@ -130,7 +132,7 @@ def accept(journal: Journal, run_id: RunId, attempt: int | None) -> Hold:
             return Hold("retry", now, retry, following)
         state = _owner_state(journal, known)
         if known.state != "running" or state == "alive":
-            return Hold("duplicate", now, now, known.attempt)
+            return Hold("duplicate", now, now, known.attempt, state=known.state)
         # Of an owner on another machine only the broker can tell, and it has: it would not deliver again to a second.
         return Hold("own", now, now, following, "lost" if state == "dead" else "unknown")
 
@@ -154,7 +156,7 @@ def resume(journal: Journal, run_id: RunId, seen: Seen | None) -> Hold:
             return Hold("own", now, now, known.attempt, "paused")
         if known.state == "running" and _owner_state(journal, known) == "dead":
             return Hold("own", now, now, known.attempt + 1, "lost")
-        return Hold("duplicate", now, now, known.attempt)
+        return Hold("duplicate", now, now, known.attempt, state=known.state)
 
     return _decided(journal, run_id, decide)
 
@@ -170,7 +172,7 @@ def _decided(journal: Journal, run_id: RunId, decide: _Decide) -> Hold:
         if hold.kind == "duplicate":
             return hold
         try:
-            claimed = _claim(journal, key, known, "running", hold.attempt, hold.run_id.value)
+            claimed = _claim(journal, key, known, "running", hold.attempt, hold.run_id.token)
             if claimed is not None and hold.kind == "retry":
                 claims.point(journal.directory, hold.run_id.value, key)
         except OSError:
@@ -194,7 +196,14 @@ def _claim(journal: Journal, key: str, known: Claim | None, state: Held, attempt
 
 
 def _run_of(run_id: RunId, known: Claim) -> RunId:
-    return run_id if known.run == run_id.value else beside(run_id, known.run)
+    """The run of a claim; its lineage is that of the message, or what is known of it where only an id was given."""
+    try:
+        now = RunId.from_token(known.run)
+    except InvalidRunIdError:  # of a later version
+        return run_id
+    if now.parent_id is None and run_id.parent_id is not None:
+        return beside(run_id, now.value)
+    return now.in_trace(run_id.trace)
 
 
 def _owner_state(journal: Journal, known: Claim) -> State:

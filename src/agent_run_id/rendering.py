@@ -163,6 +163,10 @@ def state(record: RunRecord, now: datetime | None = None) -> str:
         silent = record.process is not None and record.process.state == "unknown"
         heard = f", last heard of {_ago(record, now)}" if silent else ""
         return f"running for {duration(now - record.started_at)}{heard}"
+    if record.status in ("queued", "paused") and record.segments:
+        waiting = record.segments[-1]
+        reason = f": {waiting.reason}" if waiting.reason else ""
+        return f"{record.status} for {duration(now - waiting.started_at)}{reason}"
     if record.status == "lost":
         return f"lost, last heard of {_ago(record, now)}"
     return record.status if record.elapsed is None else f"{record.status} in {duration(record.elapsed)}"
@@ -202,6 +206,9 @@ def title(record: RunRecord, usage: UsageTotal) -> Line:
     if record.kind is not None and record.kind != "task":
         parts.append(f" {record.kind}")
     parts.append((f" {state(record)}", role))
+    again = _again(record)
+    if again:
+        parts.append((f" ({again})", "quiet"))
     if record.key is not None:
         parts.append(f" key={record.key}")
     used = tokens(usage)
@@ -210,6 +217,14 @@ def title(record: RunRecord, usage: UsageTotal) -> Line:
     if record.error is not None and record.status == "failed":
         parts.append((f" · {_headline(record)}", "failed"))
     return Line(*parts)
+
+
+def _again(record: RunRecord) -> str:
+    """What makes it another attempt at something; empty where nothing does."""
+    if record.duplicate_of is not None:
+        return f"duplicate of {record.duplicate_of[:8]}"
+    attempt = "" if record.attempt == 1 else f"attempt {record.attempt}"
+    return attempt if record.retry_of is None else f"{attempt or 'again'}, after {record.retry_of[:8]}"
 
 
 def _headline(record: RunRecord) -> str:

@@ -126,8 +126,8 @@ def _tenure_at(tenures: Sequence[Tenure], event: StoredEvent) -> Tenure | None:
 
     Who has paused a run, and sees it resumed by somebody else in the same process, says of which tenure they speak.
     """
-    hand = event.data.get("hand")
-    hand = hand if hand == 0 and hand is not False else _number(hand)
+    said = event.data.get("hand")
+    hand = 0 if type(said) is int and said == 0 else _number(said)
     found: Tenure | None = None
     for tenure in tenures:
         begin = tenure.begin

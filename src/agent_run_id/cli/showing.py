@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from agent_run_id.cli.documents import array, encoded, object_of
 from agent_run_id.cli.options import AsJson, Directory, Ref, opened
 from agent_run_id.cli.output import Output
-from agent_run_id.events import OUTCOME, RUN_DECISION, RUN_ENDED, RUN_STARTED, RUN_STEP, RUN_UPDATED, RUN_USAGE
-from agent_run_id.rendering import Line, block, brief, label, state, title, tokens
+from agent_run_id.events import RUN_STEP
+from agent_run_id.folding import FOLDED
+from agent_run_id.rendering import Line, block, brief, duration, label, state, title, tokens
 from agent_run_id.usage import total
 
 if TYPE_CHECKING:
@@ -17,12 +18,19 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from agent_run_id.rendering import Role
-    from agent_run_id.schema import DecisionRecord, ErrorRecord, EventRecord, ProcessRecord, RunRecord, UsageRecord
+    from agent_run_id.schema import (
+        DecisionRecord,
+        ErrorRecord,
+        EventRecord,
+        ProcessRecord,
+        RunRecord,
+        SegmentRecord,
+        UsageRecord,
+    )
     from agent_run_id.tree import Tree
 
 __all__ = ["show"]
 
-_FOLDED: Final = frozenset({OUTCOME, RUN_DECISION, RUN_ENDED, RUN_STARTED, RUN_UPDATED, RUN_USAGE})
 _INDENT: Final = "  "
 
 
@@ -99,6 +107,8 @@ def _facts(record: RunRecord) -> Iterator[tuple[str, Line]]:
         links=", ".join(record.links),
         aliases=", ".join(record.aliases),
         caller=record.refused_parent,
+        duplicate_of=record.duplicate_of,
+        retry_of=record.retry_of,
         refused=f"{record.refused_ends} ends by processes that do not own it" if record.refused_ends else None,
     )
 
@@ -122,9 +132,10 @@ def _process(process: ProcessRecord | None) -> str | None:
 def _sections(found: _Found) -> Iterator[_Section]:
     record, below = found.tree.record, len(found.tree.children)
     yield _Section("under", _under(found.ancestors))
+    yield _Section("life", map(_segment, record.segments))
     yield _Section("attributes", (Line(f"{name}: {brief(value)}") for name, value in record.attributes.items()))
     yield _Section("input", () if record.input is None else block(record.input), verbatim=True)
-    yield _Section("steps", map(_step, (event for event in found.events if event.type not in _FOLDED)))
+    yield _Section("steps", map(_step, (event for event in found.events if event.type not in FOLDED)))
     yield _Section("decisions", (line for decision in record.decisions for line in _decision(decision)))
     yield _Section("usage", _usage(found.tree))
     yield _Section("error", () if record.error is None else _error(record.error), verbatim=True)
@@ -135,6 +146,19 @@ def _sections(found: _Found) -> Iterator[_Section]:
 def _under(ancestors: list[RunRecord]) -> Iterator[Line]:
     for depth, record in enumerate(reversed(ancestors)):
         yield Line(_INDENT * depth) + title(record, total(record.usage))
+
+
+def _segment(segment: SegmentRecord) -> Line:
+    """When it waited, and when it ran in which process, as the first 8 digits of its id."""
+    took = "" if segment.ended_at is None else f" for {duration(segment.ended_at - segment.started_at)}"
+    where = f", attempt {segment.attempt}, process {(segment.process_id or '?')[:8]}"
+    return Line(
+        (f"{segment.started_at.astimezone():%Y-%m-%d %H:%M:%S}", "quiet"),
+        f"  {segment.status}{took}",
+        f": {segment.reason}" if segment.reason else "",
+        f" → {segment.outcome}" if segment.outcome else "",
+        (where, "quiet"),
+    )
 
 
 def _step(event: EventRecord) -> Line:
