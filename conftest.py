@@ -64,6 +64,7 @@ _SUBSTITUTES: Final = (
     (re.compile(rf"(?<=-){_HEX}{{16}}(?=-)"), "<span>"),  # the parent-id of a traceparent
     (re.compile(r"(run_id_sig=[\w-]+)\.[\w-]{22}"), r"\1.<signature>"),
     (re.compile(r"\S+, pid \d+ on \S+, "), "<process>, "),
+    (re.compile(r"\bprocess \d+"), "process <pid>"),
     (re.compile(r"\([\d,]+ bytes\)"), "(<size>)"),
     (re.compile(r"(?<=\S) +"), " "),  # columns are as wide as what is in them
     (re.compile(r" +$", re.MULTILINE), ""),

@@ -6,18 +6,24 @@ its processes were forked: a worker forked inside a run would otherwise report t
 
 from __future__ import annotations
 
+import signal
+import weakref
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from concurrent.futures.process import BrokenProcessPool
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 from agent_run_id import settings
 from agent_run_id.binding import bind, call_in
+from agent_run_id.inbound import Inbound
 from agent_run_id.scope import current_parent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from multiprocessing.context import BaseContext
     from types import TracebackType
     from typing import Self
+
+    from agent_run_id.ids import RunId
 
 __all__ = ["BoundProcessPoolExecutor", "BoundThreadPoolExecutor", "wrap_executor"]
 
@@ -40,7 +46,9 @@ class BoundThreadPoolExecutor(ThreadPoolExecutor):
 class BoundProcessPoolExecutor(ProcessPoolExecutor):
     """A `concurrent.futures.ProcessPoolExecutor` that runs each call in the run current when it was submitted.
 
-    Its workers have the settings of this process, as it was when the pool was made, whatever the start method.
+    Its workers have the settings of this process, as it was when the pool was made, whatever the start method. When one
+    of them dies, the pool is broken, and all that was in its hands fails: the `BrokenProcessPool` of each future says
+    in which run it was submitted, and which process died of what.
 
     Args:
         max_workers: As for `ProcessPoolExecutor`, and so on.
@@ -62,8 +70,9 @@ class BoundProcessPoolExecutor(ProcessPoolExecutor):
         super().__init__(max_workers, mp_context, initializer=begin_worker, initargs=begin, **options)
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Schedule ``fn(*args, **kwargs)`` in the current run."""
-        return super().submit(call_in, fn, current_parent(), *args, **kwargs)
+        """Schedule ``fn(*args, **kwargs)`` in the current run; the failure of a pool that breaks names that run."""
+        parent = current_parent()
+        return _telling(super().submit(call_in, fn, parent, *args, **kwargs), self, parent)
 
     def map(self, fn: Callable[..., T], *iterables: Iterable[Any], **options: Any) -> Iterator[T]:
         """Map `fn` over the iterables in the current run, also what is submitted only while the results are read."""
@@ -79,6 +88,42 @@ def begin_worker(
         call_in(initializer, None, *initargs)
 
 
+class _TellingFuture(Future[T]):
+    """A future of a pool of processes, whose failure says whose it is when the pool breaks."""
+
+    submitted: tuple[weakref.ref[Executor], RunId | None]
+
+    def set_exception(self, exception: BaseException | None) -> None:
+        """Called by the pool, with one and the same exception for all that it had in hand."""
+        if isinstance(exception, BrokenProcessPool):
+            pool, run_id = self.submitted
+            own = type(exception)(*exception.args)
+            own.__cause__ = exception.__cause__
+            for note in _notes(pool(), run_id):
+                own.add_note(note)
+            exception = own
+        super().set_exception(exception)
+
+
+def _telling(future: Future[T], pool: Executor, parent: RunId | Inbound | None) -> Future[T]:
+    run_id = parent.run_id if isinstance(parent, Inbound) else parent
+    if type(future) is Future:  # else somebody has made it to do something of its own
+        future.__class__ = _TellingFuture  # a pool cannot be told what futures to make
+        cast("_TellingFuture[T]", future).submitted = (weakref.ref(pool), run_id)
+    return future
+
+
+def _notes(pool: Executor | None, run_id: RunId | None) -> Iterator[str]:
+    if run_id is not None:
+        yield f"agent run {run_id.value} submitted this to the pool"
+    workers: Mapping[int, Any] = getattr(pool, "_processes", None) or {}  # as far as it can be told
+    for pid, worker in list(workers.items()):
+        code = worker.exitcode
+        if code:
+            name = next((each.name for each in signal.Signals if each == -code), f"signal {-code}")
+            yield f"worker process {pid} " + (f"died of {name}" if code < 0 else f"exited with status {code}")
+
+
 class _BoundExecutor(Executor):
     """Somebody else's executor, with every call in the run of whoever submitted it."""
 
@@ -91,7 +136,9 @@ class _BoundExecutor(Executor):
         return getattr(self._executor, name)
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        return self._executor.submit(call_in, fn, current_parent(), *args, **kwargs)
+        parent = current_parent()
+        future = self._executor.submit(call_in, fn, parent, *args, **kwargs)
+        return _telling(future, self._executor, parent) if isinstance(self._executor, ProcessPoolExecutor) else future
 
     def map(self, fn: Callable[..., T], *iterables: Iterable[Any], **options: Any) -> Iterator[T]:
         return self._executor.map(bind(fn), *iterables, **options)
