@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 import agent_run_id as ari
 from agent_run_id import RunId, RunRegistry
@@ -266,5 +273,5 @@ class HandOver(RuleBasedStateMachine):
         assert registry.stats().runs == len(self.nodes)
 
 
-TestHandOver = HandOver.TestCase
-TestHandOver.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+def test_whatever_happens_each_run_is_in_the_state_of_the_model() -> None:
+    run_state_machine_as_test(HandOver, settings=settings(max_examples=60, stateful_step_count=30))
