@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,7 +20,6 @@ from tests.journal_programs.simulated import Simulated
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from agent_run_id import Accepted, HandOff
 
@@ -296,7 +296,6 @@ def test_a_run_that_waits_is_found_with_its_lineage_by_its_bare_id(registry: Run
     with ari.start_run("top"), ari.start_run("below") as run:
         run.pause("x")
     assert ari.resume(run.id.value).id.token == run.id.token
-    assert ari.resume(run.id.value).id.root_id == run.id.root_id
 
 
 def test_what_failed_is_tried_again_under_the_key_it_is_given(registry: RunRegistry) -> None:
@@ -355,16 +354,36 @@ def test_a_person_sees_what_waits_and_what_is_done_again(registry: RunRegistry) 
 
 
 def test_claims_go_when_nobody_will_ask(tmp_path: Path) -> None:
-    over, old, fresh = ("1" * 8, "2" * 8, "3" * 8)
-    directory = str(tmp_path)
-    assert claims.take(directory, over, Claim(1, "succeeded", 1, over, ""))
-    assert claims.take(directory, old, Claim(1, "running", 1, old, "j"))
-    assert claims.take(directory, fresh, Claim(1, "running", 1, fresh, "j"))
-    assert not claims.take(directory, fresh, Claim(1, "paused", 1, fresh, "j"))
-    for name, age in ((over, 2 * 86_400), (old, 40 * 86_400)):
-        path = tmp_path / "claims" / f"{name}.1"
+    directory, day = str(tmp_path), 86_400
+    links = {
+        "over.1": ("succeeded:1::", 2 * day, False),
+        "just over.1": ("failed:1::", day // 2, True),
+        "waiting.1": ("paused:1:p:", 2 * day, True),
+        "old.1": ("paused:1:p:", 40 * day, False),
+        "process": ("gone.jsonl", 2 * day, False),
+        "new process": ("gone.jsonl", 0, True),
+    }
+    (tmp_path / "claims").mkdir()
+    for name, (target, age, _) in links.items():
+        path = tmp_path / "claims" / name
+        path.symlink_to(target)
         then = path.lstat().st_mtime - age
         os.utime(path, (then, then), follow_symlinks=False)
-    claims.sweep(directory, age_s=30 * 86_400, most=10)
-    assert [path.name for path in (tmp_path / "claims").iterdir()] == [f"{fresh}.1"]
-    assert claims.current(directory, over) is None
+    claims.sweep(directory, age_s=30 * day, most=10)
+    left = sorted(path.name for path in (tmp_path / "claims").iterdir())
+    assert left == sorted(name for name, (_, _, stays) in links.items() if stays)
+    assert claims.current(directory, "over") is None
+    waiting = claims.current(directory, "waiting")
+    assert waiting == Claim(1, "paused", 1, "p")
+    assert not claims.take(directory, "waiting", waiting)
+    assert claims.take(directory, "waiting", waiting._replace(number=2))
+
+
+def test_the_claim_of_a_living_process_stays_however_old(registry: RunRegistry) -> None:
+    run = ari.accept(ari.hand_off("job", 1))
+    folder = Path(registry.directory) / "claims"
+    for path in folder.iterdir():
+        os.utime(path, (0, 0), follow_symlinks=False)
+    claims.sweep(registry.directory, age_s=float("inf"), most=10)
+    assert len(list(folder.iterdir())) == 2
+    run.end()

@@ -2,8 +2,9 @@
 
 A worker that is given a message has to know whether another one that was given it before still lives, and it reads no
 index. So every change of hands is one symbolic link, ``claims/<run>.<number>`` beside the journals, whose target is no
-path but says who has the run now. To make a link is atomic and fails where there is one: of two who want the next
-number one gets it. Whether the owner lives is told by the lock of its journal.
+path but says who has the run now: ``<state>:<attempt>:<process>:<run>``. To make a link is atomic and fails where there
+is one: of two who want the next number one gets it. Whether a process lives is told by the lock of its journal, whose
+name is the target of ``claims/<process>``.
 
 Nothing but hand-over needs these: a run that stays where it started has none. Where links cannot be made, events alone
 say what happened.
@@ -16,13 +17,14 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, cast
 
+from agent_run_id.ids import random_span
 from agent_run_id.layout import CLAIMS, JOURNALS
 from agent_run_id.liveness import owner_of
 
 if TYPE_CHECKING:
     from agent_run_id.liveness import State
 
-__all__ = ["Claim", "Held", "change", "current", "key_of", "owner_state", "point", "sweep", "take"]
+__all__ = ["Claim", "Held", "change", "current", "introduce", "key_of", "owner_state", "point", "sweep", "take"]
 
 Held = Literal["running", "paused", "succeeded", "failed", "cancelled"]
 """What became of a run in the hands of its owner."""
@@ -31,6 +33,7 @@ _STATES: Final = frozenset({"running", "paused", "succeeded", "failed", "cancell
 _OPEN: Final = frozenset({"running", "paused"})
 _AT: Final = "at:"
 _MANY: Final = 10_000
+_introduced: set[tuple[str, str]] = set()
 _REMEMBERED_S: Final = 86_400
 """So long a redelivered message finds out that its run is over."""
 
@@ -42,16 +45,16 @@ class Claim(NamedTuple):
         number: How many times it has changed hands, this time included.
         state: What it is there.
         attempt: The how manieth attempt that is.
-        run: The token of the run: that of the message, or of the run that tries once more what had failed; its id alone
-            where its lineage was not known, and once it is over.
-        journal: The name of the first journal of its owner; empty once it is over.
+        process: The id of the process that has it; empty once it is over.
+        run: The token, or the id, of the run, where it is not that of the message but one that tries once more what had
+            failed, or where its lineage is to be found by its id; else empty.
     """
 
     number: int
     state: Held
     attempt: int
-    run: str
-    journal: str
+    process: str
+    run: str = ""
 
 
 def current(directory: str, run: str) -> Claim | None:
@@ -92,35 +95,54 @@ def take(directory: str, run: str, claim: Claim) -> bool:
     Raises:
         OSError: no links can be made here.
     """
-    path = f"{_path(directory, run)}.{claim.number}"
     try:
-        os.symlink(_target(claim), path)  # noqa: PTH211
+        os.symlink(_target(claim), f"{_path(directory, run)}.{claim.number}")  # noqa: PTH211
     except FileExistsError:
         return False
-    except FileNotFoundError:
-        os.makedirs(os.path.join(directory, CLAIMS), mode=0o700, exist_ok=True)  # noqa: PTH103, PTH118
-        return take(directory, run, claim)
+    except FileNotFoundError:  # somebody has removed them all
+        _introduced.clear()
+        raise
     return True
 
 
-def change(directory: str, run: str, claim: Claim, state: Held) -> Claim:
+def change(directory: str, run: str, claim: Claim, state: Held, token: str = "") -> Claim:
     """Say what became of a run, by its owner. Never raises."""
-    changed = claim._replace(state=state)
-    if state not in _OPEN:  # what is short takes up no block of the disk
-        changed = changed._replace(run=claim.run[:36], journal="")
+    changed = claim._replace(state=state, run=token or claim.run)
+    if state not in _OPEN:
+        changed = changed._replace(process="", run=claim.run[:36])
     path = f"{_path(directory, run)}.{claim.number}"
     with suppress(OSError):
-        new = f"{path}.{os.getpid()}"
-        with suppress(FileNotFoundError):
-            os.unlink(new)  # noqa: PTH108
+        new = f"{path}.{random_span()}"
         os.symlink(_target(changed), new)  # noqa: PTH211
         os.replace(new, path)  # noqa: PTH105
     return changed
 
 
+def introduce(directory: str, process: str, journal: str) -> None:
+    """Say by which journal it is told whether a process lives: that of its first file.
+
+    Raises:
+        OSError: no links can be made here.
+    """
+    if (directory, process) in _introduced:
+        return
+    try:
+        os.symlink(journal, _path(directory, process))  # noqa: PTH211
+    except FileExistsError:
+        pass
+    except FileNotFoundError:
+        os.makedirs(os.path.join(directory, CLAIMS), mode=0o700, exist_ok=True)  # noqa: PTH103, PTH118
+        os.symlink(journal, _path(directory, process))  # noqa: PTH211
+    _introduced.add((directory, process))
+
+
 def owner_state(directory: str, claim: Claim) -> State:
     """Whether the owner lives; ``dead`` also where its journal is gone, which is that of the living at the last."""
-    return owner_of(os.path.join(directory, JOURNALS, claim.journal))  # noqa: PTH118
+    try:
+        name = os.readlink(_path(directory, claim.process))  # noqa: PTH115
+    except OSError:
+        return "unknown"
+    return owner_of(os.path.join(directory, JOURNALS, os.path.basename(name)))  # noqa: PTH118, PTH119
 
 
 def sweep(directory: str, *, age_s: float, most: int) -> None:
@@ -138,8 +160,14 @@ def sweep(directory: str, *, age_s: float, most: int) -> None:
         for _, entry in zip(range(most), entries, strict=False):
             with suppress(OSError):
                 age = now - entry.stat(follow_symlinks=False).st_mtime
-                if age > age_s or (age > _REMEMBERED_S and _read(0, os.readlink(entry.path)).state not in _OPEN):  # noqa: PTH115
+                if age > _REMEMBERED_S and _is_over(directory, entry.name, os.readlink(entry.path), age > age_s):  # noqa: PTH115
                     os.unlink(entry.path)  # noqa: PTH108
+
+
+def _is_over(directory: str, name: str, target: str, is_old: bool) -> bool:  # noqa: FBT001 - of a room of one
+    if "." not in name:  # a process
+        return owner_of(os.path.join(directory, JOURNALS, target)) == "dead"  # noqa: PTH118
+    return is_old or _read(0, target).state not in _OPEN
 
 
 def _path(directory: str, run: str) -> str:
@@ -147,13 +175,14 @@ def _path(directory: str, run: str) -> str:
 
 
 def _target(claim: Claim) -> str:
-    return f"{claim.state}:{claim.attempt}:{claim.run}:{claim.journal}"
+    # Short, mostly: what has more than 59 characters takes up a block of the disk, and time when it goes.
+    return f"{claim.state}:{claim.attempt}:{claim.process}:{claim.run}"
 
 
 def _read(number: int, target: str) -> Claim:
     """What a link says; of one that a later version made otherwise, that the run is over."""
     state, _, rest = target.partition(":")
     attempt, _, rest = rest.partition(":")
-    run, _, journal = rest.partition(":")
+    process, _, run = rest.partition(":")
     known = cast("Held", state) if state in _STATES else "succeeded"
-    return Claim(number, known, int(attempt) if attempt.isdecimal() else 1, run, journal)
+    return Claim(number, known, int(attempt) if attempt.isdecimal() else 1, process, run)

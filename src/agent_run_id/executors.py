@@ -10,6 +10,7 @@ import signal
 import weakref
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 from agent_run_id import settings
@@ -117,7 +118,10 @@ def _notes(pool: Executor | None, run_id: RunId | None) -> Iterator[str]:
     if run_id is not None:
         yield f"agent run {run_id.value} submitted this to the pool"
     workers: Mapping[int, Any] = getattr(pool, "_processes", None) or {}  # as far as it can be told
-    for pid, worker in list(workers.items()):
+    sentinels = {worker.sentinel: (pid, worker) for pid, worker in list(workers.items())}
+    for sentinel in wait(list(sentinels), timeout=0):
+        pid, worker = sentinels[cast("int", sentinel)]
+        worker.join()  # it has let go of all it had, so it is over in a moment
         code = worker.exitcode
         if code:
             name = next((each.name for each in signal.Signals if each == -code), f"signal {-code}")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from agent_run_id.journal import Journal
     from agent_run_id.liveness import State
 
-    _Decide = Callable[[Claim | None], "Hold"]
+    _Decide = Callable[[str, Claim | None], "Hold"]
 
 __all__ = ["Claimed", "Hold", "Seen", "accept", "resume"]
 
@@ -47,11 +47,16 @@ class Claimed:
         self._key = key
         self.claim = claim
 
-    def change(self, state: Held) -> None:
-        """Say what became of the run. In a forked child, which does not own it, nothing."""
+    def change(self, state: Held, token: str = "") -> None:
+        """Say what became of the run. In a forked child, which does not own it, nothing.
+
+        Args:
+            state: What it is now.
+            token: That of the run, where it waits: whoever resumes it may know its id alone.
+        """
         directory = self._journal.directory
-        if directory is not None and self._journal.name() == self.claim.journal:
-            self.claim = claims.change(directory, self._key, self.claim, state)
+        if directory is not None and self._journal.process_id == self.claim.process:
+            self.claim = claims.change(directory, self._key, self.claim, state, token)
 
     def take_back(self) -> bool:
         """Go on after a wait; False where somebody else has the run by now."""
@@ -124,10 +129,10 @@ def accept(journal: Journal, run_id: RunId, attempt: int | None) -> Hold:
     """
     retry = beside(run_id)
 
-    def decide(known: Claim | None) -> Hold:
+    def decide(key: str, known: Claim | None) -> Hold:
         if known is None:
             return Hold("own", run_id, run_id, attempt or 1)
-        now, following = _run_of(run_id, known), max(known.attempt + 1, attempt or 1)
+        now, following = _run_of(run_id, key, known), max(known.attempt + 1, attempt or 1)
         if known.state in ("failed", "cancelled"):
             return Hold("retry", now, retry, following)
         state = _owner_state(journal, known)
@@ -148,10 +153,10 @@ def resume(journal: Journal, run_id: RunId, seen: Seen | None) -> Hold:
         seen: What somebody who has read what was recorded says of it; for a run that has never changed hands.
     """
 
-    def decide(known: Claim | None) -> Hold:
+    def decide(key: str, known: Claim | None) -> Hold:
         if known is None:
             return Hold("own", run_id, run_id, *((1, None) if seen is None else (seen.attempt, seen.after)))
-        now = _run_of(run_id, known)
+        now = _run_of(run_id, key, known)
         if known.state == "paused":
             return Hold("own", now, now, known.attempt, "paused")
         if known.state == "running" and _owner_state(journal, known) == "dead":
@@ -162,19 +167,22 @@ def resume(journal: Journal, run_id: RunId, seen: Seen | None) -> Hold:
 
 
 def _decided(journal: Journal, run_id: RunId, decide: _Decide) -> Hold:
-    hold = decide(None)
+    hold = decide(run_id.value, None)
     for _ in range(_TRIES):
         if journal.directory is None or journal.name() is None:
             return hold
         key = claims.key_of(journal.directory, run_id.value)
         known = claims.current(journal.directory, key)
-        hold = decide(known)
+        hold = decide(key, known)
         if hold.kind == "duplicate":
             return hold
         try:
-            claimed = _claim(journal, key, known, "running", hold.attempt, hold.run_id.token)
+            run = "" if hold.run_id.value == key else hold.run_id.value
+            claimed = _claim(journal, key, known, "running", hold.attempt, run)
             if claimed is not None and hold.kind == "retry":
                 claims.point(journal.directory, hold.run_id.value, key)
+        except FileNotFoundError:
+            continue  # somebody has removed all claims; the next time they are begun anew
         except OSError:
             return hold
         if claimed is not None:
@@ -188,18 +196,21 @@ def _claim(journal: Journal, key: str, known: Claim | None, state: Held, attempt
     Raises:
         OSError: no claims can be made here.
     """
-    name = journal.name()
-    if journal.directory is None or name is None:
+    name, process = journal.name(), journal.process_id
+    if journal.directory is None or name is None or process is None:
         return None
-    claim = Claim(1 if known is None else known.number + 1, state, attempt, run, name)
+    claim = Claim(1 if known is None else known.number + 1, state, attempt, process, run)
+    claims.introduce(journal.directory, process, name)
     return Claimed(journal, key, claim) if claims.take(journal.directory, key, claim) else None
 
 
-def _run_of(run_id: RunId, known: Claim) -> RunId:
+def _run_of(run_id: RunId, key: str, known: Claim) -> RunId:
     """The run of a claim; its lineage is that of the message, or what is known of it where only an id was given."""
     try:
-        now = RunId.from_token(known.run)
+        now = RunId.from_token(known.run or key)
     except InvalidRunIdError:  # of a later version
+        return run_id
+    if now.value == run_id.value and now.parent_id is None:
         return run_id
     if now.parent_id is None and run_id.parent_id is not None:
         return beside(run_id, now.value)

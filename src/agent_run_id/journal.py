@@ -102,12 +102,13 @@ class Journal:
     @property
     def process_id(self) -> str | None:
         """The id of this process in its journal, 32 hexadecimal digits; None before the first event."""
-        file = self._writing().file.get(0)
+        writing = self._writings.get(_generation) or self._writing()
+        file = writing.file.get(0)
         return None if file is None else file.process_id
 
     def name(self) -> str | None:
         """The name of its first file, which is begun if need be; None where nothing can be recorded."""
-        writing = self._writing()
+        writing = self._writings.get(_generation) or self._writing()
         try:
             return (writing.file.get(0) or self._open(writing, time.time_ns() // 1000)).name
         except Exception:

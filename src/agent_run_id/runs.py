@@ -285,7 +285,7 @@ class Run(ScopeOwner):
             self._paused = True
             self._record(RUN_PAUSED, {"reason": reason}, fixed={"elapsed": self._elapsed(), "hand": self._hand()})
             if self._claimed is not None:
-                self._claimed.change("paused")
+                self._claimed.change("paused", self.id.token)
             elif self._began is not None:  # else the run is perhaps another process's
                 self._claimed = Claimed.of_paused(self._journal, self.id)
         return Pause(self)

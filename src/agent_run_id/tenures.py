@@ -71,7 +71,7 @@ def tenures_of(start: StoredEvent | None, events: Sequence[StoredEvent]) -> tupl
             same = last.is_queued or event.type == RUN_RESUMED
             said = max(said, last.attempt if same else last.attempt + 1)
         after = event.data.get("after")
-        tenures.append(Tenure(event, said, after if after in _BEFORE else None))
+        tenures.append(Tenure(event, said, after if isinstance(after, str) and after in _BEFORE else None))
     if not tenures:
         tenures.append(Tenure(None, 1))
     return tenures, _settle(tenures, events)
