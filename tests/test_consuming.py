@@ -75,6 +75,14 @@ def test_without_reject_the_loop_ends_with_the_error(registry: RunRegistry) -> N
     assert statuses(registry) == ["succeeded", "failed", "queued"]
 
 
+def test_a_mistake_in_the_call_is_no_fault_of_a_message(registry: RunRegistry) -> None:
+    rejected: list[Message] = []
+    with pytest.raises(ari.ConfigurationError, match="a policy is one of"):
+        ari.consume(sent("good"), work, body=data, reject=lambda m, e: rejected.append(m), policy="maybe")  # type: ignore[arg-type]
+    assert rejected == []
+    assert statuses(registry) == ["queued"]
+
+
 def test_an_interrupt_is_no_business_of_reject(registry: RunRegistry) -> None:
     with pytest.raises(KeyboardInterrupt):
         ari.consume(sent("stop", "good"), work, body=data, reject=lambda message, error: None)

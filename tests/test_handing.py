@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from pydantic import BaseModel
 
 import agent_run_id as ari
-from agent_run_id import RunRegistry, SigningKeys, carriers, claims
-from agent_run_id.claims import Claim
+from agent_run_id import RunRegistry, SigningKeys, carriers
 from tests.journal_programs.programs import run_program
 from tests.journal_programs.simulated import Simulated
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from agent_run_id import Accepted, HandOff
 
@@ -89,6 +87,57 @@ def test_a_message_that_only_carries_the_run_of_its_sender_begins_a_run_below_th
     assert [child.name for child in registry.children(sender.id)] == ["worker"] * 4
 
 
+@pytest.mark.parametrize("theirs", ["the sender's run", "a foreign trace", "nonsense", "nothing"])
+def test_a_run_that_is_handed_over_wins_over_what_comes_along(registry: RunRegistry, theirs: str) -> None:
+    """As what a client puts into headers by itself; whichever of the two it stands in."""
+    with ari.start_run("sender") as sender:
+        message = ari.hand_off("job", 1)
+        headers: dict[str, dict[str, str]] = {
+            "the sender's run": carriers.headers.inject({}),
+            "a foreign trace": {"traceparent": f"00-{'ab' * 16}-{'cd' * 8}-01"},
+            "nonsense": {"x-run-id": "nonsense"},
+            "nothing": {},
+        }
+        carrying = carriers.body.inject({"x": 1})
+        assert ari.accept(message.to_json(), headers=headers[theirs]).id == message.run_id
+        assert ari.accept(carrying, headers=message.headers).duplicate_of == message.run_id
+    assert registry.get(sender.id).status == "succeeded"
+
+
+def test_a_mark_of_an_earlier_hop_hands_nothing_over(registry: RunRegistry) -> None:
+    """A worker that passes on the headers it got has put its own run there."""
+    message = ari.hand_off("job", 1)
+    with ari.accept("body", headers=message.headers), ari.start_run("step") as step:
+        passed_on = carriers.headers.inject(dict(message.headers))
+        further = ari.accept("body", headers=passed_on)
+        assert (further.id.parent_id, further.duplicate_of) == (step.id.value, None)
+    environ = {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in message.headers.items()}
+    assert ari.accept("body", headers=environ).duplicate_of == message.run_id
+
+
+class Hostile:
+    """Whatever is asked of it raises."""
+
+    @property
+    def __class__(self) -> Any:
+        raise ValueError("no class")
+
+    @__class__.setter
+    def __class__(self, value: Any) -> None: ...
+
+    def __getattr__(self, name: str) -> Any:
+        raise ValueError(name)
+
+
+def test_nothing_in_a_message_raises(registry: RunRegistry) -> None:
+    message = ari.hand_off("job", 1)
+    assert ari.accept(Hostile(), headers=message.headers).id == message.run_id
+    assert ari.accept(message.to_json(), headers=Hostile()).duplicate_of == message.run_id
+    huge = ari.hand_off("job", 1)
+    run = ari.accept(huge, attempt=10**5000)
+    assert run.attempt == registry.get(huge.run_id).attempt == 2**31 - 1
+
+
 @pytest.mark.parametrize("given", [None, b"", "plain text", b"\xff", "[" * 10_000, 7, {"x": 1}, {"agent_run": 7}])
 def test_a_message_without_a_run_begins_a_tree_of_its_own(registry: RunRegistry, given: Any) -> None:
     with ari.start_run("consumer"), ari.accept(given, attempt=3) as run:
@@ -104,6 +153,11 @@ def test_a_payload_is_a_model_or_what_json_has(registry: RunRegistry) -> None:
     message = ari.hand_off("job", {"at": object()})
     with pytest.raises(TypeError, match=r"object is nothing that JSON has; give hand_off .* headers"):
         message.to_json()
+    round_and_round: list[Any] = []
+    round_and_round.append(round_and_round)
+    for payload in (round_and_round, float("nan")):
+        with pytest.raises(TypeError, match="the payload cannot be sent as JSON"):
+            ari.hand_off("job", payload).to_json()
     assert ari.accept("not ours", headers=message.headers).id == message.run_id
 
 
@@ -190,6 +244,32 @@ def test_a_batch_that_fails_takes_the_rest_along(registry: RunRegistry) -> None:
         raise ValueError("all")
     assert [registry.get(message.run_id).status for message in messages] == ["succeeded", "failed"]
     assert registry.get(batch.id).status == "failed"
+
+
+def test_what_waits_in_a_batch_goes_on_waiting(registry: RunRegistry) -> None:
+    messages = [ari.hand_off("item", place) for place in range(3)]
+    with ari.accept_batch(messages) as batch:
+        batch.runs[0].pause("a person")
+    assert [registry.get(message.run_id).status for message in messages] == ["paused", "succeeded", "succeeded"]
+    messages = [ari.hand_off("item", place) for place in range(2)]
+    with ari.accept_batch(messages) as batch:
+        batch.pause("a person")
+    assert {registry.get(run.id).status for run in (batch, *batch.runs)} == {"paused"}
+    messages = [ari.hand_off("item", place) for place in range(2)]
+    with ari.accept_batch(messages) as batch, batch.pause("a moment"):
+        pass
+    assert {registry.get(run.id).status for run in (batch, *batch.runs)} == {"succeeded"}
+
+
+def test_a_batch_that_never_was_keeps_nothing(registry: RunRegistry) -> None:
+    def messages() -> Iterator[HandOff[int]]:
+        yield message
+        raise OSError("connection lost")
+
+    message = ari.hand_off("item", 1)
+    with pytest.raises(OSError, match="connection lost"):
+        ari.accept_batch(messages())
+    assert registry.get(message.run_id).status == "failed"
 
 
 def test_a_wait_is_a_part_of_the_run(registry: RunRegistry) -> None:
@@ -323,8 +403,8 @@ def test_a_message_does_not_show_what_it_is_about() -> None:
     assert "secret" not in repr(ari.hand_off("job", "secret"))
 
 
-@pytest.mark.parametrize("bad", ["nonsense", "1.2", ""])
-def test_what_is_no_run_cannot_be_resumed(bad: str) -> None:
+@pytest.mark.parametrize("bad", ["nonsense", "1.2", "", None, 7])
+def test_what_is_no_run_cannot_be_resumed(bad: Any) -> None:
     with pytest.raises(ari.InvalidRunIdError):
         ari.resume(bad)
 
@@ -351,39 +431,3 @@ def test_a_person_sees_what_waits_and_what_is_done_again(registry: RunRegistry) 
     assert re.search(rf"✗ job \[{first}\] job failed in .* · ValueError: x", shown)
     assert re.search(rf"job paused for \d.*: a person looks \(attempt 2, after {first}\)", shown)
     assert re.search(rf"   └─ ✓ job .* \(duplicate of {second}\)", shown)
-
-
-def test_claims_go_when_nobody_will_ask(tmp_path: Path) -> None:
-    directory, day = str(tmp_path), 86_400
-    links = {
-        "over.1": ("succeeded:1::", 2 * day, False),
-        "just over.1": ("failed:1::", day // 2, True),
-        "waiting.1": ("paused:1:p:", 2 * day, True),
-        "old.1": ("paused:1:p:", 40 * day, False),
-        "process": ("gone.jsonl", 2 * day, False),
-        "new process": ("gone.jsonl", 0, True),
-    }
-    (tmp_path / "claims").mkdir()
-    for name, (target, age, _) in links.items():
-        path = tmp_path / "claims" / name
-        path.symlink_to(target)
-        then = path.lstat().st_mtime - age
-        os.utime(path, (then, then), follow_symlinks=False)
-    claims.sweep(directory, age_s=30 * day, most=10)
-    left = sorted(path.name for path in (tmp_path / "claims").iterdir())
-    assert left == sorted(name for name, (_, _, stays) in links.items() if stays)
-    assert claims.current(directory, "over") is None
-    waiting = claims.current(directory, "waiting")
-    assert waiting == Claim(1, "paused", 1, "p")
-    assert not claims.take(directory, "waiting", waiting)
-    assert claims.take(directory, "waiting", waiting._replace(number=2))
-
-
-def test_the_claim_of_a_living_process_stays_however_old(registry: RunRegistry) -> None:
-    run = ari.accept(ari.hand_off("job", 1))
-    folder = Path(registry.directory) / "claims"
-    for path in folder.iterdir():
-        os.utime(path, (0, 0), follow_symlinks=False)
-    claims.sweep(registry.directory, age_s=float("inf"), most=10)
-    assert len(list(folder.iterdir())) == 2
-    run.end()

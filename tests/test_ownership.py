@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
@@ -241,3 +242,40 @@ def test_resuming_a_run_that_goes_on_takes_it_from_nobody(registry: RunRegistry)
     with ari.resume(token) as run:
         assert (run.duplicate_of, run.attempt) == (None, 1)
     assert registry.get(token).status == "succeeded"
+
+
+FORKED = """
+import os, sys
+import agent_run_id as ari
+run = ari.start_run("agent") if len(sys.argv) == 1 else ari.accept(sys.argv[1])
+print(run.id.token, flush=True)
+pid = os.fork()
+if pid == 0:
+    with run.pause("in the child"):
+        pass
+    run.pause("again")
+    run.end(output="the child's")
+    os._exit(0)
+os.waitpid(pid, 0)
+print("over", flush=True)
+sys.stdin.readline()
+run.end(output="the parent's")
+"""
+
+
+@pytest.mark.parametrize("accepted", [False, True])
+def test_a_forked_child_neither_ends_nor_pauses_the_run_of_its_parent(registry: RunRegistry, *, accepted: bool) -> None:
+    message = ari.hand_off("job", "payload")
+    given = [message.to_json().decode()] if accepted else []
+    with Program(FORKED, *given, directory=registry.directory) as program:
+        token, over = program.hear(), program.hear()
+        assert over == "over"
+        record = registry.get(token)
+        assert (record.status, record.refused_ends) == ("running", 1)
+        if accepted:
+            assert ari.accept(message).first == "running"
+        else:
+            assert not list(Path(registry.directory).glob("claims/*.*"))
+        program.finish()
+    record = registry.get(token)
+    assert (record.status, record.output) == ("succeeded", "the parent's")

@@ -43,9 +43,10 @@ if TYPE_CHECKING:
     from agent_run_id.event_format import event_schema
     from agent_run_id.executors import BoundProcessPoolExecutor, BoundThreadPoolExecutor, wrap_executor
     from agent_run_id.following import Watch
-    from agent_run_id.handing import Accepted, AcceptedBatch, HandOff, accept, accept_batch, hand_off, resume
+    from agent_run_id.handing import Accepted, AcceptedBatch, accept, accept_batch, hand_off, resume
     from agent_run_id.index import Progress
     from agent_run_id.logs import RunIdFilter, setup_logging
+    from agent_run_id.messages import HandOff
     from agent_run_id.multiprocess import BoundProcess
     from agent_run_id.registry import RunRegistry
     from agent_run_id.schema import RunRecord
@@ -149,7 +150,7 @@ _LATER: Final = {
     "wrap_executor": "agent_run_id.executors",
     "Accepted": "agent_run_id.handing",
     "AcceptedBatch": "agent_run_id.handing",
-    "HandOff": "agent_run_id.handing",
+    "HandOff": "agent_run_id.messages",
     "accept": "agent_run_id.handing",
     "aconsume": "agent_run_id.consuming",
     "consume": "agent_run_id.consuming",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 from agent_run_id.handing import accept
+from agent_run_id.inbound import check_policy
+from agent_run_id.outcomes import expected_exceptions
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
@@ -43,8 +45,9 @@ def consume(
 ) -> None:
     """Handle messages one after the other, each in the run that `accept` gives for it.
 
-    A message is acknowledged when its run has ended well. What a handler raises has failed the run by then; it goes to
-    `reject`, and the loop goes on. Without `reject` the loop ends with it, as with whatever is no `Exception`.
+    A message is acknowledged when its run has ended well, that of a duplicate, too: raise in the handler where it is to
+    come again. What a handler raises has failed the run by then; it goes to `reject`, and the loop goes on. Without
+    `reject` the loop ends with it, as with whatever is no `Exception`.
 
     Args:
         messages: What comes from the queue, in the client's own form, as long as it comes.
@@ -60,6 +63,7 @@ def consume(
         ConfigurationError: (a `ValueError`) there is no such policy.
         TypeError: `expected` is no exception class.
     """
+    _check(options)
     for message in messages:
         try:
             with _accepted(message, body, headers, attempt, options) as run:
@@ -90,6 +94,7 @@ async def aconsume(
         ConfigurationError: (a `ValueError`) there is no such policy.
         TypeError: `expected` is no exception class.
     """
+    _check(options)
     async for message in messages:
         try:
             async with _accepted(message, body, headers, attempt, options) as run:
@@ -101,6 +106,12 @@ async def aconsume(
         else:
             if acknowledge is not None:
                 await acknowledge(message)
+
+
+def _check(options: _Options) -> None:
+    """Let a mistake in the call be no fault of a message."""
+    check_policy(options.get("policy", "trust"))
+    expected_exceptions(options.get("expected", ()))
 
 
 def _accepted(

@@ -88,6 +88,7 @@ Moment = Annotated[int, Field(ge=0)]
 """Microseconds since 1970, UTC."""
 
 Ordinal = Annotated[int, Field(ge=1, lt=2**31)]
+Hand = Annotated[int, Field(ge=1, lt=2**63)]
 
 Note = Annotated[str, Field(description="Stands for what could not be recorded, and says why.")]
 """What is NaN, too large, too much for one event, or raised when it was looked at, is a text in JSON."""
@@ -242,10 +243,14 @@ class RunAccepted(Event):
     """What kind of run, likewise."""
     attempt: Given[Ordinal] = None
     """The how manieth attempt at the run this is, from 1."""
-    hand: Given[Ordinal] = None
-    """The how manieth time the run changes hands, where that could be counted: then this is the order."""
+    hand: Given[Hand] = None
+    """Rises with every change of hands of the run, where these could be counted: then this is the order."""
     after: Given[Literal["paused", "lost", "unknown"]] = None
     """What had become of the owner before, where there was one."""
+    owner: Given[ProcessId] = None
+    """The process that was the owner before. `after` counts for nothing where it was not."""
+    retry_of: Given[Token] = None
+    """The run of the message, where that has failed and this one tries it again."""
 
 
 class RunPaused(Event):
@@ -256,8 +261,8 @@ class RunPaused(Event):
     """What it waits for, for a person."""
     elapsed: Given[Annotated[int, Field(ge=0)]] = None
     """How long it has run since it was started, accepted or resumed, in microseconds, by a clock that is never set."""
-    hand: Given[Ordinal] = None
-    """The change of hands that brought the run to whoever says so."""
+    hand: Given[Hand] = None
+    """The change of hands that brought the run to whoever says so, or, of the first, with which it is given away."""
 
 
 class RunResumed(Event):
@@ -266,10 +271,12 @@ class RunResumed(Event):
     type: Literal["run.resumed"]
     attempt: Given[Ordinal] = None
     """The how manieth attempt at the run this is, from 1."""
-    hand: Given[Ordinal] = None
+    hand: Given[Hand] = None
     """As in `run.accepted`."""
     after: Given[Literal["paused", "lost", "unknown"]] = None
     """What had become of the owner before; left out where that was not to be seen: then only a run that waits goes."""
+    owner: Given[ProcessId] = None
+    """As in `run.accepted`."""
 
 
 class RunUpdated(Event):
@@ -384,7 +391,7 @@ class RunEnded(Event):
     """How it ended."""
     elapsed: Given[Annotated[int, Field(ge=0)]] = None
     """How long it took, in microseconds, by a clock that is never set."""
-    hand: Given[Annotated[int, Field(ge=0, lt=2**31)]] = None
+    hand: Given[Annotated[int, Field(ge=0, lt=2**63)]] = None
     """The change of hands that brought the run to whoever ends it; 0 for whoever handed it off."""
     error: Given[RecordedError] = None
     """What went wrong."""

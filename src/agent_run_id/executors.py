@@ -10,6 +10,7 @@ import signal
 import weakref
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
@@ -100,8 +101,9 @@ class _TellingFuture(Future[T]):
             pool, run_id = self.submitted
             own = type(exception)(*exception.args)
             own.__cause__ = exception.__cause__
-            for note in _notes(pool(), run_id):
-                own.add_note(note)
+            with suppress(Exception):  # in the pool's own thread, which has others to tell
+                for note in _notes(pool(), run_id):
+                    own.add_note(note)
             exception = own
         super().set_exception(exception)
 

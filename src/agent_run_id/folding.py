@@ -200,6 +200,8 @@ def _handed(run: FoldedRun, events: Sequence[StoredEvent]) -> None:
         begin = first.begin
         run.started_at, run.seq = begin.time, begin.seq
         run.name, run.kind = text_of(begin.data.get("name")), text_of(begin.data.get("kind"))
+        if "retry_of" in begin.data:
+            run.details["retry_of"] = text_of(begin.data["retry_of"])
     if last.begin is not None:
         run.owner = last.begin.process
     run.status = last.status if last.begin is not None or last.end is not None or last.pause is not None else None

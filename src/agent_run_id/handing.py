@@ -6,111 +6,36 @@ from, and however often; `resume` goes on with a run that somebody paused. Betwe
 
 from __future__ import annotations
 
-import json
 import time
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
 from agent_run_id import holding
-from agent_run_id.carriers import body
-from agent_run_id.carriers import headers as headers_carrier
-from agent_run_id.carriers.shapes import pairs_of
 from agent_run_id.errors import RunDepthError
 from agent_run_id.events import RUN_ACCEPTED, RUN_QUEUED, RUN_RESUMED, RUN_STARTED
 from agent_run_id.ids import RunId, beside, depth_limit
-from agent_run_id.inbound import NOTHING, Inbound, admit, check_policy
 from agent_run_id.journal import current_journal
+from agent_run_id.messages import HandOff, found_in, payload_of
 from agent_run_id.outcomes import expected_exceptions
-from agent_run_id.runs import Run
+from agent_run_id.runs import Pause, Run
 from agent_run_id.scope import CURRENT, CurrentRun, drop_outermost
 from agent_run_id.starting import Root, begin_run, run_id_under
 
 if TYPE_CHECKING:
+    import uuid
     from collections.abc import Iterable, Mapping
-    from types import TracebackType
-    from typing import Self
 
     from agent_run_id.claims import Held
     from agent_run_id.holding import Hold, Seen
-    from agent_run_id.inbound import Policy
+    from agent_run_id.inbound import Inbound, Policy
     from agent_run_id.journal import Journal
     from agent_run_id.outcomes import Expected
     from agent_run_id.signing import SigningKeys
 
-__all__ = ["Accepted", "AcceptedBatch", "HandOff", "accept", "accept_batch", "hand_off", "resume", "resume_seen"]
+__all__ = ["Accepted", "AcceptedBatch", "accept", "accept_batch", "hand_off", "resume", "resume_seen"]
 
 T = TypeVar("T")
 
-HEADER: Final = "x-run-hand-off"
-"""The header that says that the run is handed over with the message, and not only that of whoever sent it."""
-_MARK: Final = "hand_off"
-_PAYLOAD: Final = "payload"
-
-
-class HandOff(Generic[T]):
-    """A run that waits to be picked up, with what it is about. `hand_off` makes them.
-
-    Send it in whatever way the queue takes: pickled, as `to_json`, or any body of your own with `headers` beside it. As
-    a block, ``with hand_off(…) as message: channel.publish(message.to_json())`` records when sending it fails.
-
-    Attributes:
-        run_id: The run.
-        payload: What it is about.
-    """
-
-    __slots__ = ("_run", "payload", "run_id")
-
-    run_id: RunId
-    payload: T
-
-    def __init__(self, run_id: RunId, payload: T, run: Run | None = None) -> None:
-        self.run_id = run_id
-        self.payload = payload
-        self._run = run
-
-    def to_json(self) -> bytes:
-        """The message as a JSON object in UTF-8: the payload, and the run under the key of message bodies.
-
-        Raises:
-            TypeError: the payload is nothing that JSON has: send a body of your own, and `headers` beside it.
-        """
-        try:
-            said = {**(body.lineage(self.run_id, None) or {}), _MARK: True}
-            text = json.dumps({body.KEY: said, _PAYLOAD: self.payload}, default=_plain, ensure_ascii=False)
-        except TypeError as error:
-            raise TypeError(
-                f"the payload cannot be sent as JSON: {error}; give hand_off what JSON has, or send a body of your own "
-                "with the headers of this beside it"
-            ) from None
-        return text.encode(errors="replace")  # of half a character, which is no text
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """The run as headers, for a broker whose messages have some; anew each time, as W3C Trace Context wants it."""
-        return {**headers_carrier.inject({}, self.run_id), HEADER: "1"}
-
-    def cancel(self, error: BaseException | str | None = None) -> None:
-        """Record that nobody shall pick it up; in the process that handed it off, and as long as nobody has.
-
-        Args:
-            error: Why, where it was a failure: then the run has failed, otherwise it was cancelled.
-        """
-        if self._run is not None:
-            self._run.end(status="cancelled" if error is None else None, error=error)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if exc is not None and self._run is not None:
-            self._run.finish(exc)
-
-    def __repr__(self) -> str:
-        return f"<HandOff {self.run_id.short()}>"  # the payload is not recorded, and belongs into no log either
-
-    def __reduce__(self) -> tuple[type[HandOff[T]], tuple[RunId, T]]:
-        return (HandOff, (self.run_id, self.payload))
+_MOST_ATTEMPTS: Final = 2**31 - 1
 
 
 class _Sent(Run):
@@ -161,9 +86,21 @@ class AcceptedBatch(Run):
 
     runs: list[Accepted[Any]]
 
+    def pause(self, reason: str) -> Pause:
+        """Say that all of them wait that have not ended."""
+        for run in self.runs:
+            run.pause(reason)
+        return super().pause(reason)
+
+    def _go_on(self) -> None:
+        for run in self.runs:
+            run._go_on()  # noqa: SLF001 - it is a run itself
+        super()._go_on()
+
     def _end(self, status: Any, output: Any, error: BaseException | str | None) -> None:
         for run in self.runs:
-            run.end(status=status, error=error)
+            if error is not None or not run._paused:  # noqa: SLF001
+                run.end(status=status, error=error)
         super()._end(status, output, error)
 
 
@@ -264,10 +201,10 @@ def accept(
         ConfigurationError: (a `ValueError`) there is no such policy.
         TypeError: `expected` is no exception class.
     """
-    inbound = _inbound(message, headers, policy, keys)
+    inbound, handed = found_in(message, headers, policy, keys)
     exceptions, journal = expected_exceptions(expected), current_journal()
     drop_outermost()
-    run_id = _handed(inbound) if _is_handed(message, headers) else None
+    run_id = _handed(inbound) if handed else None
     if run_id is None:
         run: Accepted[Any] = Accepted(
             run_id_under(inbound), name, exceptions, current_journal(), _counted(attempt) or 1
@@ -278,7 +215,7 @@ def accept(
     else:
         hold = holding.accept(journal, run_id, _counted(attempt))
         run = _taken(RUN_ACCEPTED, journal, hold, exceptions, name=name, kind=kind, key=key)
-    run.payload = _payload(message)
+    run.payload = payload_of(message)
     return run
 
 
@@ -308,10 +245,15 @@ def accept_batch(
         ConfigurationError: (a `ValueError`) there is no such policy.
         TypeError: `expected` is no exception class.
     """
-    runs: list[Accepted[Any]] = [
-        message if isinstance(message, Accepted) else accept(message, policy=policy, keys=keys, expected=expected)
-        for message in messages
-    ]
+    runs: list[Accepted[Any]] = []
+    try:
+        for message in messages:
+            is_run = issubclass(type(message), Accepted)
+            runs.append(message if is_run else accept(message, policy=policy, keys=keys, expected=expected))
+    except BaseException as error:  # of wherever they come from: what was accepted is given back
+        for run in runs:
+            run.end(error=error)
+        raise
     drop_outermost()
     batch = AcceptedBatch(
         run_id_under(None), name=name, expected=expected_exceptions(expected), began=time.perf_counter_ns()
@@ -322,7 +264,11 @@ def accept_batch(
 
 
 def resume(
-    run_id: RunId | str, *, name: str = "run", kind: str = "task", expected: Expected | type[BaseException] = ()
+    run_id: RunId | str | uuid.UUID,
+    *,
+    name: str = "run",
+    kind: str = "task",
+    expected: Expected | type[BaseException] = (),
 ) -> Accepted[None]:
     """Go on with a run that somebody paused, here or in another process.
 
@@ -342,8 +288,10 @@ def resume(
         InvalidRunIdError: (a `ValueError`) `run_id` is none.
         TypeError: `expected` is no exception class.
     """
-    if isinstance(run_id, str):
-        run_id = RunId.from_token(run_id) if "." in run_id else RunId(run_id)
+    if isinstance(run_id, str) and "." in run_id:
+        run_id = RunId.from_token(run_id)
+    elif not isinstance(run_id, RunId):
+        run_id = RunId(run_id)
     return resume_seen(run_id, None, name=name, kind=kind, expected=expected)
 
 
@@ -371,10 +319,15 @@ def _taken(
     run: Accepted[Any] = Accepted(own, name, expected, journal, hold.attempt)
     if hold.kind == "own":
         said = {"name": name, "kind": kind} if event == RUN_ACCEPTED else {}
-        number = None if hold.claimed is None else hold.claimed.claim.number
-        run._record(event, said, fixed={"attempt": hold.attempt, "hand": number, "after": hold.after})  # noqa: SLF001
+        # Whoever was to try it again may have died before saying that they do.
+        again = None if hold.first is None else hold.first.token
+        run._claimed = hold.claimed  # noqa: SLF001 - a run says itself what happens to it
+        fixed: dict[str, Any] = {"attempt": hold.attempt, "hand": run._hand()}  # noqa: SLF001
+        fixed |= {"after": hold.after, "owner": hold.owner, "retry_of": again}
+        run._record(event, said, fixed=fixed)  # noqa: SLF001
+        run.retry_of = hold.first
     else:
-        fixed: dict[str, Any] = {"attempt": hold.attempt} if hold.kind == "retry" else {}
+        fixed = {"attempt": hold.attempt} if hold.kind == "retry" else {}
         fixed[f"{hold.kind}_of"] = before.token
         run._record(RUN_STARTED, {"name": name, "kind": kind, "key": key, "links": [before]}, fixed=fixed)  # noqa: SLF001
         run.retry_of, run.duplicate_of = (before, None) if hold.kind == "retry" else (None, before)
@@ -399,57 +352,6 @@ def _handed(inbound: Inbound) -> RunId | None:
     return inbound.run_id
 
 
-def _is_handed(message: Any, headers: Any) -> bool:
-    """Whether the run that came is the message's own."""
-    if _is_hand_off(message):
-        return True
-    try:
-        named = [name for name, _ in pairs_of(headers, ())]
-        if any((name.decode("latin-1") if isinstance(name, bytes) else str(name)).lower() == HEADER for name in named):
-            return True
-        return any(said.get(_MARK) is True for said in body.values(message))
-    except Exception:  # no JSON, or an object of somebody else's, whose methods may do anything
-        return False
-
-
 def _counted(attempt: Any) -> int | None:
     """What a broker says of how often it has delivered a message, where it is a number."""
-    return max(attempt, 1) if type(attempt) is int else None
-
-
-def _inbound(message: Any, headers: Any, policy: Policy, keys: SigningKeys | None) -> Inbound:
-    if _is_hand_off(message):  # whoever can send objects can do anything
-        check_policy(policy)
-        sent = message.run_id
-        return Inbound(sent) if policy == "trust" else admit(sent, policy=policy, keys=keys)
-    if headers is not None:
-        found = headers_carrier.extract(headers, policy=policy, keys=keys)
-        if found != NOTHING:
-            return found
-    return body.extract(message, policy=policy, keys=keys)
-
-
-def _payload(message: Any) -> Any:
-    """What a message is about: what stands beside the run in it, or all of it."""
-    try:
-        if _is_hand_off(message) or hasattr(message, body.KEY):  # an `Envelope` has that
-            return message.payload
-        fields: Any = json.loads(message) if type(message) in (str, bytes, bytearray) else message
-        rest = {name: value for name, value in fields.items() if name != body.KEY} if body.KEY in fields else None
-    except Exception:  # no JSON, or an object of somebody else's, whose methods may do anything
-        return message
-    if rest is None:
-        return message
-    return rest[_PAYLOAD] if set(rest) == {_PAYLOAD} else rest
-
-
-def _is_hand_off(message: Any) -> bool:
-    return isinstance(message, HandOff)
-
-
-def _plain(value: Any) -> Any:
-    """What `json` cannot encode itself, of which pydantic's models say how."""
-    dump = getattr(value, "model_dump", None)
-    if dump is None:
-        raise TypeError(f"{type(value).__name__} is nothing that JSON has")
-    return dump(mode="json")
+    return min(max(attempt, 1), _MOST_ATTEMPTS) if type(attempt) is int else None

@@ -8,7 +8,7 @@ beside the attempt that failed. Two who decide at the same time decide one after
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, cast
 
 from agent_run_id import claims
 from agent_run_id.claims import Claim
@@ -59,10 +59,12 @@ class Claimed:
             self.claim = claims.change(directory, self._key, self.claim, state, token)
 
     def take_back(self) -> bool:
-        """Go on after a wait; False where somebody else has the run by now."""
+        """Go on after a wait; False where somebody else has the run by now, as the parent of a forked child has."""
         mine = self.claim
+        if self._journal.process_id != mine.process:
+            return False
         try:
-            claimed = _claim(self._journal, self._key, mine, "running", mine.attempt, mine.run)
+            claimed = _claim(self._journal, self._key, mine, "running", mine.attempt, mine.run[:36])
         except OSError:
             return True  # where no claims can be made, nobody else has made one
         if claimed is not None:
@@ -88,12 +90,14 @@ class Seen(NamedTuple):
     """What a reader saw of a run that is to be resumed.
 
     Attributes:
-        after: What became of its owner: ``paused`` or ``lost``.
-        attempt: The how manieth attempt it will be.
+        state: What it is: only what is ``paused``, ``queued`` or ``lost`` can be gone on with.
+        attempt: The how manieth attempt that was.
+        process: The id of its owner.
     """
 
-    after: Literal["paused", "lost"]
+    state: str
     attempt: int
+    process: str | None
 
 
 class Hold(NamedTuple):
@@ -106,6 +110,8 @@ class Hold(NamedTuple):
         run_id: The run to go on with; of a duplicate, the one that is to be above it.
         attempt: The how manieth attempt this is.
         after: What became of the owner before, where there was one: ``paused``, ``lost`` or ``unknown``.
+        owner: The id of that owner.
+        first: The run of the message, where it failed and this is one that tries it again.
         claimed: The claim; None where none could be made.
         state: Of a duplicate, what became of the run with whoever has it.
     """
@@ -115,6 +121,8 @@ class Hold(NamedTuple):
     run_id: RunId
     attempt: int = 1
     after: str | None = None
+    owner: str | None = None
+    first: RunId | None = None
     claimed: Claimed | None = None
     state: Held | None = None
 
@@ -139,7 +147,9 @@ def accept(journal: Journal, run_id: RunId, attempt: int | None) -> Hold:
         if known.state != "running" or state == "alive":
             return Hold("duplicate", now, now, known.attempt, state=known.state)
         # Of an owner on another machine only the broker can tell, and it has: it would not deliver again to a second.
-        return Hold("own", now, now, following, "lost" if state == "dead" else "unknown")
+        after = "lost" if state == "dead" else "unknown"
+        first = None if now == run_id else run_id
+        return Hold("own", now, now, following, after, known.process or None, first)
 
     return _decided(journal, run_id, decide)
 
@@ -150,17 +160,21 @@ def resume(journal: Journal, run_id: RunId, seen: Seen | None) -> Hold:
     Args:
         journal: Where this process records.
         run_id: The run.
-        seen: What somebody who has read what was recorded says of it; for a run that has never changed hands.
+        seen: What somebody who has read what was recorded says of it: claims are forgotten, and most runs have none.
     """
 
     def decide(key: str, known: Claim | None) -> Hold:
+        if seen is not None and seen.state not in ("paused", "queued", "lost"):
+            return Hold("duplicate", run_id, run_id, seen.attempt, state=cast("Held", seen.state))
         if known is None:
-            return Hold("own", run_id, run_id, *((1, None) if seen is None else (seen.attempt, seen.after)))
+            if seen is None or seen.state == "queued":
+                return Hold("own", run_id, run_id)
+            return Hold("own", run_id, run_id, seen.attempt + (seen.state == "lost"), seen.state, seen.process)
         now = _run_of(run_id, key, known)
         if known.state == "paused":
-            return Hold("own", now, now, known.attempt, "paused")
+            return Hold("own", now, now, known.attempt, "paused", known.process)
         if known.state == "running" and _owner_state(journal, known) == "dead":
-            return Hold("own", now, now, known.attempt + 1, "lost")
+            return Hold("own", now, now, known.attempt + 1, "lost", known.process)
         return Hold("duplicate", now, now, known.attempt, state=known.state)
 
     return _decided(journal, run_id, decide)
@@ -179,13 +193,13 @@ def _decided(journal: Journal, run_id: RunId, decide: _Decide) -> Hold:
         try:
             run = "" if hold.run_id.value == key else hold.run_id.value
             claimed = _claim(journal, key, known, "running", hold.attempt, run)
-            if claimed is not None and hold.kind == "retry":
-                claims.point(journal.directory, hold.run_id.value, key)
         except FileNotFoundError:
             continue  # somebody has removed all claims; the next time they are begun anew
         except OSError:
             return hold
         if claimed is not None:
+            if hold.kind == "retry":
+                claims.point(journal.directory, hold.run_id.value, key)
             return hold._replace(claimed=claimed)
     return hold
 
@@ -199,7 +213,8 @@ def _claim(journal: Journal, key: str, known: Claim | None, state: Held, attempt
     name, process = journal.name(), journal.process_id
     if journal.directory is None or name is None or process is None:
         return None
-    claim = Claim(1 if known is None else known.number + 1, state, attempt, process, run)
+    make = Claim.first if known is None else known.following
+    claim = make(state, attempt, process, run)
     claims.introduce(journal.directory, process, name)
     return Claimed(journal, key, claim) if claims.take(journal.directory, key, claim) else None
 
@@ -218,4 +233,9 @@ def _run_of(run_id: RunId, key: str, known: Claim) -> RunId:
 
 
 def _owner_state(journal: Journal, known: Claim) -> State:
-    return "unknown" if journal.directory is None else claims.owner_state(journal.directory, known)
+    if journal.directory is None:
+        return "unknown"
+    try:
+        return claims.owner_state(journal.directory, known)
+    except OSError:  # no descriptors are left, say: nobody is robbed because we cannot see
+        return "alive"

@@ -53,7 +53,6 @@ _MAX_SOURCES_OF_WRITER: Final = 128
 _MAX_BUNDLE: Final = 64 * 1024 * 1024
 _MAX_BUNDLE_OF_WRITER: Final = 4 * 1024 * 1024
 _MAX_FILES_OF_WRITER: Final = 2048
-_MAX_CLAIMS: Final = 100_000
 _MAX_CLAIMS_OF_WRITER: Final = 256
 _SETTLED_S: Final = 60
 """So long after a bundle was made the kernel has written it to the disk by itself."""
@@ -167,7 +166,7 @@ class _House:
         self._fold(self._journals(), _MIN_JOURNALS, _journal_content)
         self._fold(self._bundles(), _MIN_BUNDLES, _bundle_content)
         if not self._is_late():
-            most = _MAX_CLAIMS if self._deadline is None else _MAX_CLAIMS_OF_WRITER
+            most = None if self._deadline is None else _MAX_CLAIMS_OF_WRITER
             sweep(os.path.dirname(self._folder), age_s=self._retention.age_s, most=most)  # noqa: PTH120
 
     def _most_urgent(self, names: list[str]) -> list[str]:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from agent_run_id.settings import Fsync
 
-__all__ = ["Accounts", "Journal", "accounts", "current_journal", "journal_in", "recording_in"]
+__all__ = ["Accounts", "Journal", "accounts", "current_journal", "is_inherited", "journal_in", "recording_in"]
 
 _RETRY_US: Final = 1_000_000
 _LAST_WORDS: Final = frozenset({RUN_ENDED, RUN_PAUSED, RUN_QUEUED})
@@ -107,7 +107,7 @@ class Journal:
         return None if file is None else file.process_id
 
     def name(self) -> str | None:
-        """The name of its first file, which is begun if need be; None where nothing can be recorded."""
+        """The name of the file whose lock tells that the process lives, begun if need be; None where none can be."""
         writing = self._writings.get(_generation) or self._writing()
         try:
             return (writing.file.get(0) or self._open(writing, time.time_ns() // 1000)).name
@@ -197,6 +197,7 @@ class Journal:
             file.close()
 
 
+_forked_at = 0
 _generation = 0  # how many forks lie between the first process and this one
 _journals: dict[str, Journal] = {}  # by directory
 _current: list[Journal] = []
@@ -245,9 +246,15 @@ def recording_in(directory: str) -> Generator[Journal]:
         journal.close()
 
 
+def is_inherited(began: int) -> bool:
+    """Whether what began at this time of `time.perf_counter_ns` began before this process was forked."""
+    return began < _forked_at
+
+
 def _in_forked_child() -> None:
-    global _generation
+    global _forked_at, _generation
     _generation += 1
+    _forked_at = time.perf_counter_ns()
     detach_inherited()
 
 

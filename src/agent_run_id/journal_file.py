@@ -62,7 +62,7 @@ class JournalFile:
         process_id: The id of this process in its journals.
 
     Attributes:
-        name: The name of its first file, whose lock tells that the process lives.
+        name: The name of the file whose lock tells that the process lives: the first, as long as that is there.
         process_id: The id of this process in its journals.
 
     Raises:
@@ -177,9 +177,11 @@ class JournalFile:
         if not segment.gone and os.fstat(self._heartbeat).st_nlink == 0:
             # Retention took the first file. A reader that has just listed this one must not find it without a lock.
             os.dup2(self._fd, self._heartbeat, inheritable=False)
+            self.name = os.path.basename(segment.path)  # noqa: PTH119
         os.dup2(fd, self._fd, inheritable=False)
         if segment.gone:  # and with it the lock: from now on this file has the heartbeat
             os.dup2(fd, self._heartbeat, inheritable=False)
+            self.name = os.path.basename(new.path)  # noqa: PTH119
         os.close(fd)
         if settings.fsync() != "never":
             self._unsynced += [segment.path, os.path.dirname(segment.path)]  # noqa: PTH120

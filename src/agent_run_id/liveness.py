@@ -32,18 +32,38 @@ def first_line(path: str) -> dict[str, Any] | None:
     """What the first line of a file says; None where it is no JSON object, or there is none."""
     try:
         with open(path, "rb") as file:  # noqa: PTH123 - pathlib costs 5 ms to import
-            fields: Any = json.loads(file.readline(_FIRST_LINE).decode())
-    except (OSError, ValueError, RecursionError):
+            return _object(file.readline(_FIRST_LINE))
+    except OSError:
+        return None
+
+
+def _object(line: bytes) -> dict[str, Any] | None:
+    try:
+        fields: Any = json.loads(line.decode())
+    except (ValueError, RecursionError):
         return None
     return cast("dict[str, Any]", fields) if isinstance(fields, dict) else None
 
 
 def owner_of(path: str) -> State:
-    """Whether the process lives whose first journal is at `path`; one that is not there any more was of a dead one."""
-    fields = first_line(path)
-    if fields is None:
-        return "unknown" if os.path.exists(path) else "dead"  # noqa: PTH110
-    return liveness_of(path, fields) if is_header(fields) else "unknown"
+    """Whether the process lives whose journal is at `path`; ``unknown`` where that is not to be told from here.
+
+    Raises:
+        OSError: it cannot be looked at now, or is not there.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # somebody may have put a pipe there
+    try:
+        inode, head = os.fstat(fd).st_ino, os.read(fd, _FIRST_LINE)
+    finally:
+        os.close(fd)
+    fields = _object(head.partition(b"\n")[0])
+    if fields is None or not is_header(fields):
+        return "unknown"
+    state = liveness_of(path, fields)
+    ours = (fields.get("host"), fields.get("boot"), fields.get("inode")) == (host_name(), boot_id(), inode)
+    if state == "unknown" and ours:
+        raise OSError(f"{path} cannot be looked at")
+    return state
 
 
 def liveness_of(path: str, fields: Mapping[str, Any]) -> State:

@@ -390,11 +390,8 @@ class RunRegistry:
             TypeError: `expected` is no exception class.
         """
         record = self.get(ref)
-        seen = None
-        if record.status == "lost":
-            seen = Seen("lost", record.attempt + 1)
-        elif record.status == "paused":
-            seen = Seen("paused", record.attempt)
+        owner = None if record.process is None else record.process.id
+        seen = None if record.status is None else Seen(record.status, record.attempt, owner)
         return resume_seen(
             record.run_id, seen, journal=journal_in(self.directory), name=name, kind=kind, expected=expected
         )

@@ -24,7 +24,7 @@ from agent_run_id.events import (
 )
 from agent_run_id.holding import Claimed
 from agent_run_id.ids import RunId, random_id
-from agent_run_id.journal import current_journal
+from agent_run_id.journal import current_journal, is_inherited
 from agent_run_id.outcomes import ENDINGS, describe_error, note_run, outcome_of
 from agent_run_id.scope import ScopeOwner, current_run_id, current_scope
 
@@ -283,23 +283,31 @@ class Run(ScopeOwner):
         """
         if not self._paused and not self._ended:
             self._paused = True
-            self._record(RUN_PAUSED, {"reason": reason}, fixed={"elapsed": self._elapsed(), "hand": self._hand()})
+            # The claim first: who takes it before is not to find a wait, and who takes it after is to find this one.
             if self._claimed is not None:
                 self._claimed.change("paused", self.id.token)
-            elif self._began is not None:  # else the run is perhaps another process's
+            elif self._is_ours():
                 self._claimed = Claimed.of_paused(self._journal, self.id)
+            self._record(RUN_PAUSED, {"reason": reason}, fixed={"elapsed": self._elapsed(), "hand": self._hand()})
         return Pause(self)
+
+    def _is_ours(self) -> bool:
+        """Whether it began in this process by this handle; else it is perhaps another process's."""
+        return self._began is not None and not is_inherited(self._began)
 
     def _go_on(self) -> None:
         """Go on with a run that waited in this process, unless somebody else has gone on with it meanwhile."""
-        if self._paused and not self._ended and (self._claimed is None or self._claimed.take_back()):
+        if not self._paused or self._ended:
+            return
+        if self._is_ours() if self._claimed is None else self._claimed.take_back():
             self._paused = False
             self._began = time.perf_counter_ns()
-            self._record(RUN_RESUMED, {}, fixed={"hand": self._hand(), "after": "paused"})
+            fixed = {"hand": self._hand(), "after": "paused", "owner": self._journal.process_id}
+            self._record(RUN_RESUMED, {}, fixed=fixed)
 
     def _hand(self) -> int | None:
         """The how manieth change of hands brought the run here, as far as it is known."""
-        return None if self._claimed is None else self._claimed.claim.number
+        return None if self._claimed is None else self._claimed.claim.hand
 
     def _elapsed(self) -> int | None:
         return None if self._began is None else (time.perf_counter_ns() - self._began) // 1000

@@ -94,12 +94,22 @@ def _may_take(event: StoredEvent, last: Tenure, events: Sequence[StoredEvent]) -
     is gone: the broker that delivered it again must have thought so.
     """
     begin = last.begin
-    if begin is None or last.is_queued or event.data.get("after") is not None:
+    if begin is None or last.is_queued:
+        return True
+    # What was seen counts if it was seen of the owner, and not of somebody who had said that they take the run.
+    if event.data.get("after") is not None and event.data.get("owner") == begin.process:
         return True
     if event.type == RUN_ACCEPTED and begin.type != RUN_STARTED:
         return True
-    before = events[: events.index(event)]
-    return any(other.type == RUN_PAUSED and other.process == begin.process for other in before)
+    hand = _number(event.data.get("hand"))
+    before = [other for other in events[: events.index(event)] if other.type == RUN_PAUSED]
+    return any(other.process == begin.process and _is_before(other, hand) for other in before)
+
+
+def _is_before(pause: StoredEvent, hand: int | None) -> bool:
+    """Whether a run waited already when it changed hands this time, as far as that was counted."""
+    waits = _number(pause.data.get("hand"))
+    return hand is None or waits is None or waits < hand
 
 
 def _settle(tenures: Sequence[Tenure], events: Iterable[StoredEvent]) -> int:
@@ -177,7 +187,7 @@ def ending_of(data: dict[str, Any]) -> str:
 
 
 def _number(value: Any) -> int | None:
-    is_number = isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**31
+    is_number = isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**63
     return value if is_number else None
 
 

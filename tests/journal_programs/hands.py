@@ -44,7 +44,7 @@ def in_hands(said: list[Said]) -> dict[str, Any]:
     if hands[0]["event"] is not None and hands[0]["event"].type in TAKING:
         first = hands[0]["event"]
         found |= {"started_at": _moment(first.time), "seq": first.seq}
-        found |= {"name": first.data.get("name"), "kind": first.data.get("kind")}
+        found |= {name: first.data.get(name) for name in ("name", "kind", "retry_of")}
     return found
 
 
@@ -65,10 +65,12 @@ def _hands(said: list[Said]) -> list[dict[str, Any]]:
             hands.append(_hand(event, event.data.get("attempt", 1)))
             continue
         last = hands[-1]
-        pauses = [e.process for e in said[: said.index(event)] if e.type == "run.paused"]
+        earlier = [e for e in said[: said.index(event)] if e.type == "run.paused"]
+        pauses = [e.process for e in earlier if not e.data.get("hand", 0) >= event.data.get("hand", 2**63)]
         waits = last["queued"] or last["event"].process in pauses
         goes_on = event.type == "run.resumed" or last["event"].type == "run.started"
-        if goes_on and "after" not in event.data and not waits:
+        seen = "after" in event.data and event.data.get("owner") == last["event"].process
+        if goes_on and not seen and not waits:
             continue
         least = last["attempt"] if last["queued"] or event.type == "run.resumed" else last["attempt"] + 1
         hands.append(_hand(event, max(least, event.data.get("attempt", 1))))

@@ -131,6 +131,8 @@ def worlds(draw: st.DrawFn, *, consistent: bool = False) -> World:
             run = draw(st.sampled_from(runs))
             bare = not consistent and draw(st.booleans())
             fields = draw(OTHERS[kind]) | (draw(linked) if kind in ("run.started", "run.updated") else {})
+            if kind in ("run.accepted", "run.resumed") and draw(st.booleans()):
+                fields["owner"] = f"{draw(st.sampled_from(processes)):032x}"
             events.append((kind, RunId(run.value) if bare else run, fields))
         events = draw(st.permutations(events))
         lines = [

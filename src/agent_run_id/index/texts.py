@@ -25,7 +25,7 @@ _AT_ONCE: Final = 10_000
 _OFTEN: Final = 50_000  # documents
 _LEFT_OUT: Final = frozenset(
     {"v", "type", "run", "time", "seq", "kind", "links", "refused_parent", "status", "elapsed"}
-    | {"duplicate_of", "retry_of", "attempt", "hand", "after"}
+    | {"duplicate_of", "retry_of", "attempt", "hand", "after", "owner"}
 )
 _ALL: Final = (
     "SELECT u.run, e.type, e.data FROM untexted u JOIN events e ON e.process = u.process AND e.seq = u.seq"
