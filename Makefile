@@ -55,6 +55,7 @@ bench: $(VENV)/.test
 	$(BIN)/python benchmarks/walls.py
 	$(BIN)/python benchmarks/carriers.py
 	$(BIN)/python benchmarks/recording.py
+	$(BIN)/python benchmarks/handing.py
 	$(BIN)/python benchmarks/index.py
 	$(BIN)/python benchmarks/exec.py
 
