@@ -37,6 +37,7 @@ __all__ = [
     "RUN_STEP",
     "RUN_UPDATED",
     "RUN_USAGE",
+    "STARTS",
     "Shaped",
     "encode_fields",
     "encode_fixed",
@@ -62,6 +63,9 @@ RUN_STEP: Final = "run.step"
 RUN_DECISION: Final = "run.decision"
 OUTCOME: Final = "run.decision.outcome"
 RUN_USAGE: Final = "run.usage"
+
+STARTS: Final = (RUN_STARTED, RUN_QUEUED)  # a tuple: of what is read, the type may be anything
+"""The types of events with which a run begins."""
 
 MAX_TEXT: Final = 262_144
 """The most characters one event records of the texts it is given, all together."""

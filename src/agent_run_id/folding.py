@@ -8,7 +8,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeGuard, cast
 
-from agent_run_id.events import OUTCOME, RUN_DECISION, RUN_ENDED, RUN_QUEUED, RUN_STARTED, RUN_UPDATED, RUN_USAGE
+from agent_run_id.events import (
+    OUTCOME,
+    RUN_DECISION,
+    RUN_ENDED,
+    RUN_QUEUED,
+    RUN_STARTED,
+    RUN_UPDATED,
+    RUN_USAGE,
+    STARTS,
+)
 from agent_run_id.tenures import HANDING, ending_of, segments_of, tenures_of
 
 if TYPE_CHECKING:
@@ -33,7 +42,6 @@ __all__ = [
 _LONGEST: Final = 2**62  # microseconds; no run takes 146,000 years
 _LISTS: Final = ("tags", "links", "aliases")
 _AGAIN: Final = ("duplicate_of", "retry_of")
-_STARTS: Final = frozenset({RUN_STARTED, RUN_QUEUED})
 _COUNTS: Final = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens")
 
 
@@ -135,7 +143,7 @@ def fold_in_order(events: list[StoredEvent]) -> FoldedRun:
     run = FoldedRun()
     run.events = events
     # The start first, wherever it stands: who owns the run decides what the other events may do.
-    run.start = next((event for event in run.events if event.type in _STARTS), None)
+    run.start = next((event for event in run.events if event.type in STARTS), None)
     if run.start is not None:
         _started(run, run.start)
     changes_hands = any(event.type in HANDING for event in run.events)

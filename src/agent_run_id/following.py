@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from agent_run_id.errors import InvalidTokenError
-from agent_run_id.events import RUN_STARTED
+from agent_run_id.events import STARTS
 from agent_run_id.ids import RunId
 from agent_run_id.lineages import Below
 from agent_run_id.positions import Position
@@ -184,7 +184,7 @@ class Watch:
             for event in self._tail.look_ahead(bounds):
                 run_id = _run_of(event)
                 if run_id is not None:
-                    below.learn(run_id, starts=event.get("type") == RUN_STARTED)
+                    below.learn(run_id, starts=event.get("type") in STARTS)
             if not below.is_unsure:
                 break
             bounds = self._tail.discover()
@@ -198,7 +198,7 @@ class Watch:
         if self._below is not None:
             if run_id not in self._below:
                 return None
-            self._below.learn(run_id, starts=kind == RUN_STARTED)
+            self._below.learn(run_id, starts=kind in STARTS)
         return EventRecord(
             type=kind,
             run_id=run_id.value,
