@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent_run_id import RunId, RunNotFound, RunRegistry, start_run, surveys
-from agent_run_id.index import texts
+from tests.journal_programs.indexes import SEARCHES, search_as
 from tests.journal_programs.journals import T0, crafted, started
 from tests.journal_programs.model import EPOCH, Model
 from tests.journal_programs.worlds import World, worlds
@@ -73,13 +73,13 @@ def registry_of(world: World) -> Any:
 
 
 @settings(max_examples=40)
-@given(worlds(), st.sampled_from([0, 20_000]), st.data())
-def test_what_is_found_is_what_meets_all_conditions(world: World, many: int, data: st.DataObject) -> None:
+@given(worlds(), st.sampled_from([0, 20_000]), st.sampled_from(sorted(SEARCHES)), st.data())
+def test_what_is_found_is_what_meets_all_conditions(world: World, many: int, how: str, data: st.DataObject) -> None:
     """However it is looked for: those of a frequent user, and those with frequent words, are found one by one."""
     model = Model(world.parts)
     with registry_of(world) as registry, pytest.MonkeyPatch.context() as patch:
         patch.setattr(surveys, "_MANY", many)
-        patch.setattr(texts, "_OFTEN", many or 1)
+        search_as(how, patch)
         optional = CONDITIONS | {"under": st.sampled_from(model.runs or [""])} if model.runs else CONDITIONS
         for _ in range(10):
             given = data.draw(st.fixed_dictionaries({}, optional=optional))

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent_run_id import RunId, RunNotFound, RunRegistry, start_run
-from agent_run_id.index import texts as texts_room
 from agent_run_id.index.layout import STATUSES
+from tests.journal_programs.indexes import SEARCHES, search_as
 from tests.journal_programs.journals import crafted, started, write_journal
 
 RUN = RunId("11111111-1111-4111-8111-111111111111")
@@ -100,10 +100,10 @@ HALF = [chr(0xD800), f"a{chr(0xDFFF)}b", chr(0xD83E)]
 """Half a character, which no database can hold, so that nobody can have recorded it."""
 
 
-@pytest.mark.parametrize("often", [1, 50_000])
+@pytest.mark.parametrize("how", SEARCHES)
 @pytest.mark.parametrize("text", [*SAFE, *HALF], ids=lambda text: ascii(text)[:30])
-def test_what_is_asked_is_taken_as_it_is(text: str, often: int, plain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(texts_room, "_OFTEN", often)
+def test_what_is_asked_is_taken_as_it_is(text: str, how: str, plain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    search_as(how, monkeypatch)
     asks(plain, text)
 
 

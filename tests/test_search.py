@@ -12,9 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent_run_id import RunId, RunRegistry, StoreError, start_run
-from agent_run_id.index import texts as texts_room
 from agent_run_id.index.layout import create_tables
-from tests.journal_programs.indexes import NAME
+from tests.journal_programs.indexes import NAME, SEARCHES, search_as
 from tests.journal_programs.journals import crafted, event
 
 if TYPE_CHECKING:
@@ -76,13 +75,13 @@ def holding(journals: Iterable[Journal], words: list[str]) -> set[str]:
 
 
 @settings(max_examples=80)
-@given(st.data(), st.sampled_from([1, 2, 50_000]))
-def test_a_run_is_found_if_and_only_if_its_texts_hold_every_word(data: st.DataObject, often: int) -> None:
+@given(st.data(), st.sampled_from(sorted(SEARCHES)))
+def test_a_run_is_found_if_and_only_if_its_texts_hold_every_word(data: st.DataObject, how: str) -> None:
     """Also what it says after it was found; no more what was in journals that are gone; and when the index is new."""
     fields = {kind: st.tuples(st.just(kind), says) for kind, says in SAYS.items()}
     lines = st.lists(st.tuples(st.sampled_from(RUNS), st.one_of(*fields.values())), min_size=1, max_size=6)
     with tempfile.TemporaryDirectory() as temporary, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(texts_room, "_OFTEN", often)
+        search_as(how, patch)
         directory = Path(temporary)
         registry = RunRegistry(directory)
         journals: list[Journal] = []
@@ -182,8 +181,8 @@ def test_words_and_other_conditions_are_met_together(registry: RunRegistry, monk
     with start_run("top") as top:
         for number in range(20):
             start_run(f"run{number}", summary="frequent", kind="even" if number % 2 == 0 else "odd").end()
-    for often in (50_000, 5):
-        monkeypatch.setattr(texts_room, "_OFTEN", often)
+    for how in SEARCHES:
+        search_as(how, monkeypatch)
         found = registry.find(text="frequent", kind="odd", under=top.id, limit=3, order="oldest")
         assert [run.name for run in found] == ["run1", "run3", "run5"]
         assert len(registry.find(text="frequent", limit=None)) == 20

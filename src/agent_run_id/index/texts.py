@@ -7,6 +7,7 @@ makes further documents, with negative numbers, so a search for several words pu
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from pydantic_core import from_json
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
 __all__ = ["Texts"]
 
 _AT_ONCE: Final = 10_000
-_OFTEN: Final = 50_000  # documents
+_FEW: Final = 4_000  # documents
+_LATEST: Final = 2_000  # runs
+_MOST: Final = 0.15  # of these
 _LEFT_OUT: Final = frozenset(
     {"v", "type", "run", "time", "seq", "kind", "links", "refused_parent", "status", "elapsed"}
     | {"duplicate_of", "retry_of", "attempt", "hand", "after", "owner"}
@@ -83,17 +86,18 @@ class Texts:
         if not words:
             return "0", []
         query = " AND ".join(words)
-        late = sorted(self._together(words))
-        marks = ",".join("?" * len(late))
+        late = json.dumps(sorted(self._together(words)))
+        several = "SELECT value FROM json_each(?)"  # runs with several documents, which may hold the words together
         sound = "NOT EXISTS (SELECT 1 FROM documents WHERE whole AND run = {run})"
-        if self._is_frequent(query):
-            # One by one, beginning with the runs that are wanted first: collecting all that match would take longer.
+        share = self._share(query)
+        if share > _MOST:
+            # One by one, beginning with the runs that are wanted first: most are found at once.
             main = "EXISTS (SELECT 1 FROM texts WHERE texts MATCH ? AND rowid = r.pk)"
-            condition = f"({main} AND {sound.format(run='r.pk')}"
-        else:
-            main = "SELECT rowid FROM texts WHERE texts MATCH ? AND rowid > 0"
-            condition = f"(r.pk IN ({main}) AND {sound.format(run='r.pk')}"
-        return f"({condition}) OR r.pk IN ({marks}))", [query, *late]
+            return f"({main} AND {sound.format(run='r.pk')} OR r.pk IN ({several}))", [query, late]
+        main = f"SELECT rowid FROM texts WHERE texts MATCH ? AND rowid > 0 AND {sound.format(run='texts.rowid')}"
+        # In one list, or all runs would be gone through to find the few that are in either of two. Of a long one the
+        # runs are not looked up, but looked for in it, in the order in which they are wanted.
+        return f"{'+' if share else ''}r.pk IN ({main} UNION ALL {several})", [query, late]
 
     # Indexing ---------------------------------------------------------------------------------------------------------
 
@@ -149,9 +153,15 @@ class Texts:
 
     # Searching --------------------------------------------------------------------------------------------------------
 
-    def _is_frequent(self, query: str) -> bool:
-        some = f"SELECT 1 FROM texts WHERE texts MATCH ? LIMIT {_OFTEN}"
-        return bool(self._db.execute(f"SELECT count(*) FROM ({some})", [query]).fetchone()[0] == _OFTEN)
+    def _share(self, query: str) -> float:
+        """About which share of all runs match; 0 where they are few."""
+        some = f"SELECT 1 FROM texts WHERE texts MATCH ? AND rowid > 0 LIMIT {_FEW}"
+        if self._db.execute(f"SELECT count(*) FROM ({some})", [query]).fetchone()[0] < _FEW:
+            return 0
+        last = "SELECT max(0, texted - ?) FROM numbers"
+        latest = f"SELECT count(*) FROM texts WHERE texts MATCH ? AND rowid > ({last})"
+        found: int = self._db.execute(latest, [query, _LATEST]).fetchone()[0]
+        return max(1, found) / _LATEST
 
     def _together(self, words: Sequence[str]) -> set[int]:
         """The runs with several documents, or another than at first, that hold all words in all of them together."""
