@@ -173,3 +173,26 @@ def test_nothing_folds_to_nothing() -> None:
 
 def test_an_end_that_only_a_later_version_knows_is_no_success() -> None:
     assert of_owner(("run.started", {"name": "n"}), ("run.ended", {"status": "abandoned"})).status == "failed"
+
+
+def told(process: str, seq: int, time: int, kind: str, **data: Any) -> StoredEvent:
+    return StoredEvent(process * 32, seq, time, kind, data)
+
+
+def test_who_took_a_run_before_it_waited_has_nothing_whatever_the_clocks_say() -> None:
+    """By the numbers of the changes of hands; and who took it after that has it."""
+    early = [
+        told("a", 1, 0, "run.started", name="n"),
+        told("a", 2, 10, "run.paused", hand=2),
+        told("b", 1, 20, "run.resumed", hand=1),
+    ]
+    run = fold(early)
+    assert (run.owner, run.status) == ("a" * 32, "paused")
+    run = fold([*early, told("c", 1, 15, "run.resumed", hand=3, after="paused", owner="a" * 32)])
+    assert (run.owner, run.status) == ("c" * 32, "running")
+    assert [segment["process"][0] for segment in run.details["segments"]] == ["a", "a", "c"]
+
+
+def test_what_is_queued_does_not_wait_for_anything_else() -> None:
+    run = fold([told("a", 1, 0, "run.queued", name="n"), told("a", 2, 1, "run.paused", reason="r")])
+    assert (run.status, [segment["status"] for segment in run.details["segments"]]) == ("queued", ["queued"])
