@@ -39,12 +39,18 @@ class Tenure:
 
     __slots__ = ("after", "attempt", "begin", "end", "pause")
 
+    begin: StoredEvent | None
+    attempt: int
+    after: str | None
+    pause: StoredEvent | None
+    end: StoredEvent | None
+
     def __init__(self, begin: StoredEvent | None, attempt: int, after: str | None = None) -> None:
         self.begin = begin
         self.attempt = attempt
         self.after = after
-        self.pause: StoredEvent | None = None
-        self.end: StoredEvent | None = None
+        self.pause = None
+        self.end = None
 
     @property
     def is_queued(self) -> bool:
