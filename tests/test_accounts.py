@@ -353,6 +353,26 @@ def test_the_disk_is_waited_for_when_the_policy_says_so(
         assert sorted(names) == sorted(["journal", "runs", tmp_path.name]) or not any(synced)
 
 
+LEAVES = """
+import os
+import agent_run_id as ari
+ari.configure(fsync="ends")
+synced, real = [], os.fsync
+os.fsync = lambda fd: (synced.append(fd), real(fd))
+def waits(act):
+    before = len(synced)
+    act()
+    return len(synced) > before
+run = ari.start_run("run")
+print(waits(lambda: run.step("step")), waits(lambda: run.pause("a person")), waits(lambda: ari.hand_off("job", 1)))
+"""
+
+
+def test_the_disk_is_waited_for_when_a_run_leaves_the_process(tmp_path: Path) -> None:
+    """Who resumes or accepts it may be on a machine that keeps its power."""
+    assert run_program(LEAVES, directory=tmp_path) == "False True True\n"
+
+
 def test_a_disk_that_cannot_be_waited_for_is_told_once_and_hurts_nobody(tmp_path: Path) -> None:
     said = run_program(COUNTS_SYNCS, "always", "fails", directory=tmp_path)
     counts, _, warned = json.loads(said.splitlines()[0])

@@ -206,9 +206,7 @@ def accept(
     drop_outermost()
     run_id = _handed(inbound) if handed else None
     if run_id is None:
-        run: Accepted[Any] = Accepted(
-            run_id_under(inbound), name, exceptions, current_journal(), _counted(attempt) or 1
-        )
+        run: Accepted[Any] = Accepted(run_id_under(inbound), name, exceptions, journal, _counted(attempt) or 1)
         links = None if inbound.link is None else [inbound.link]
         said = {"name": name, "kind": kind, "key": key, "links": links, "refused_parent": inbound.refused}
         run._record(RUN_STARTED, said)  # noqa: SLF001

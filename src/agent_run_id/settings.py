@@ -126,8 +126,9 @@ def configure(
             ``AGENT_RUN_RETENTION_DAYS`` says, else 30.
         retention_bytes: How many bytes of journals are kept; the oldest go first. None for any number. By default what
             ``AGENT_RUN_RETENTION_BYTES`` says, else 5 GiB.
-        fsync: When to wait for the disk, for those who fear power cuts: ``"never"``, ``"ends"`` (of runs) or
-            ``"always"``. By default what ``AGENT_RUN_FSYNC`` says, else ``"never"``.
+        fsync: When to wait for the disk, for those who fear power cuts: ``"never"``, ``"ends"`` (of runs, and
+            when one is paused or handed off) or ``"always"``. By default what ``AGENT_RUN_FSYNC`` says, else
+            ``"never"``.
 
     Raises:
         ConfigurationError: (a `ValueError`) a value cannot be used; nothing has been changed.
