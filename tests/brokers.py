@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import json
 import uuid
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -49,7 +50,7 @@ print(message.run_id)
 """
 
 
-class Transport:
+class Transport(ABC):
     """A queue that nobody else uses.
 
     Attributes:
@@ -82,12 +83,13 @@ class Transport:
         settings = self.soon if soon else {}
         return Program(_WORKER, json.dumps([self.name, settings, self.queue, handler, count]), directory=directory)
 
+    @abstractmethod
     def left(self) -> int:
         """How many messages are not acknowledged."""
-        raise NotImplementedError
 
+    @abstractmethod
     def delete(self) -> None:
-        raise NotImplementedError
+        """Leave nothing of it on the server."""
 
 
 class Spool(Transport):
