@@ -6,7 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from agent_run_id import RunRegistry
-from agent_run_id.index import update as index_room
+from agent_run_id.index import folder as folder_room
 from tests.journal_programs.houses import bundles, dead, eager, files, keep, quiet
 from tests.journal_programs.programs import Program, run_program
 
@@ -15,17 +15,19 @@ if TYPE_CHECKING:
 
     import pytest
 
+    from agent_run_id.layout import Name
+
 
 def test_a_reader_that_listed_before_the_sources_went_finds_everything(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Twice: the journals went into a bundle, and with others into another, between its listing and its reading."""
     dead(tmp_path, 5)
-    listed = index_room.Update._entries
+    listed = folder_room.Folder._entries
     rounds = iter(range(2))
 
-    def folded_after(update: index_room.Update) -> list[tuple[str, str]]:
-        entries = listed(update)
+    def folded_after(folder: folder_room.Folder) -> list[tuple[str, str, Name]]:
+        entries = listed(folder)
         for number in rounds:
             dead(tmp_path, 2, first=10 * (number + 1))
             keep(tmp_path)
@@ -33,7 +35,7 @@ def test_a_reader_that_listed_before_the_sources_went_finds_everything(
             break
         return entries
 
-    monkeypatch.setattr(index_room.Update, "_entries", folded_after)
+    monkeypatch.setattr(folder_room.Folder, "_entries", folded_after)
     with eager(), quiet(RunRegistry(tmp_path)) as registry:
         assert {record.id[:8] for record in registry.find()} >= {f"{number:08x}" for number in range(1, 6)}
         assert len(registry.find()) == 9

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent_run_id import RunId, RunRegistry
-from agent_run_id.index import update as index_room
+from agent_run_id.index import folder as folder_room
 from agent_run_id.reading import state_of
 from tests.journal_programs.indexes import NAME, SEEN, index_of, started
 from tests.journal_programs.journals import encode, event, held, journals_of, write_journal
@@ -310,7 +310,7 @@ def test_what_a_process_recorded_just_before_its_death_is_read(tmp_path: Path, m
                 program.process.wait()
             return state_of(path, header)
 
-        monkeypatch.setattr(index_room, "state_of", dies_first)
+        monkeypatch.setattr(folder_room, "state_of", dies_first)
         registry.find()
         monkeypatch.undo()
         record = registry.get("@last")
@@ -350,10 +350,10 @@ def test_a_process_that_rotates_while_a_reader_looks_is_not_taken_for_dead(
         def rotates_first(path: str, header: Header) -> State:
             program.tell()
             program.hear()
-            monkeypatch.setattr(index_room, "state_of", state_of)
+            monkeypatch.setattr(folder_room, "state_of", state_of)
             return state_of(path, header)
 
-        monkeypatch.setattr(index_room, "state_of", rotates_first)
+        monkeypatch.setattr(folder_room, "state_of", rotates_first)
         with RunRegistry(directory) as registry:
             assert {record.status for record in registry.find()} == {"running"}
             assert {record.status for record in registry.find()} == {"running"}

@@ -10,7 +10,7 @@ import pytest
 
 from agent_run_id import RunRegistry
 from agent_run_id.index import Index
-from agent_run_id.index import update as index_room
+from agent_run_id.index import folder as folder_room
 from agent_run_id.reading import state_of
 from tests.journal_programs.indexes import some_runs, started
 from tests.journal_programs.journals import write_journal
@@ -101,7 +101,7 @@ def test_a_journal_that_another_process_removes_meanwhile_is_passed_over(
         gone.unlink(missing_ok=True)
         return state_of(path, header)
 
-    monkeypatch.setattr(index_room, "state_of", removed_first)
+    monkeypatch.setattr(folder_room, "state_of", removed_first)
     with RunRegistry(tmp_path) as registry:
         assert len(registry.find()) == 2
 
@@ -204,3 +204,29 @@ def test_an_index_that_was_closed_opens_again(tmp_path: Path) -> None:
         assert index.read("SELECT count(*) AS n FROM runs")[0]["n"] == 2
         index.close()
         index.close()
+
+
+def test_a_file_that_did_not_grow_is_not_opened(tmp_path: Path) -> None:
+    """Every call to the system lets a thread that computes go first, and a long-lived process leaves many files."""
+    program = """
+import sys
+import agent_run_id.journal_file as room
+from agent_run_id import RunRegistry, start_run
+room.SEGMENT_BYTES = 2000
+opened = []
+sys.addaudithook(lambda event, args: opened.append(str(args[0])) if event == "open" else None)
+with RunRegistry() as registry:
+    for number in range(40):
+        start_run(str(number)).end()
+    registry.find()
+    journals = {path for path in opened if path.endswith(".jsonl")}
+    opened.clear()
+    registry.find()
+    assert [path for path in opened if path.endswith(".jsonl")] == [min(journals)], opened  # its lock
+    start_run("more").end()
+    opened.clear()
+    registry.find()
+    assert len([path for path in opened if path.endswith(".jsonl")]) <= 3, opened  # and where it goes on
+    print(len(journals) > 5, len(registry.find()))
+"""
+    assert run_program(program, directory=tmp_path).split() == ["True", "41"]

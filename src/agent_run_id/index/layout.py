@@ -79,7 +79,6 @@ CREATE TABLE journals (
     unreadable INTEGER NOT NULL DEFAULT 0,
     sealed INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
-CREATE INDEX open_journals ON journals (name) WHERE NOT sealed;
 CREATE TABLE parts (
     process INTEGER NOT NULL REFERENCES processes,
     journal TEXT NOT NULL,

@@ -63,15 +63,18 @@ class Tokens(dict[str, RunId]):
         return True
 
 
-def read_pieces(path: str, offset: int) -> Iterator[tuple[bytes, int]]:
-    """The lines of `path` from `offset` on, some at a time, without the end of the last, and the offset behind it.
+def read_pieces(path: str, offset: int, size: int) -> Iterator[tuple[bytes, int]]:
+    """The lines of `path` from `offset` to `size`, some at a time, without the end of the last, and the offset behind.
 
     Of the last line, where it has no end, that is the offset before it: it may be continued, or be whole all the same.
     """
-    with open(path, "rb") as file:  # noqa: PTH123
-        file.seek(offset)
+    if offset >= size:
+        return
+    with open(path, "rb", buffering=0) as file:  # noqa: PTH123
+        at = file.seek(offset)
         rest = b""
-        while chunk := file.read(_PIECE):
+        while at < size and (chunk := file.read(min(_PIECE, size - at))):
+            at += len(chunk)
             piece, end, rest = (rest + chunk).rpartition(b"\n")
             if end:
                 offset += len(piece) + 1

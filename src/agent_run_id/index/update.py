@@ -9,30 +9,31 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from agent_run_id.collector import collector_off
-from agent_run_id.errors import StoreError
 from agent_run_id.events import BUNDLE_STARTED
 from agent_run_id.index.applied import Applied
+from agent_run_id.index.folder import Folder
 from agent_run_id.index.forget import forget
 from agent_run_id.index.layout import insert, look_up
 from agent_run_id.index.lines import Tokens, parse_piece, read_pieces
 from agent_run_id.index.processes import Processes
 from agent_run_id.index.runs import Runs
 from agent_run_id.index.texts import Texts
-from agent_run_id.layout import parse_name
-from agent_run_id.reading import Header, header_of, read_header, state_of
+from agent_run_id.reading import header_of
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
     from pathlib import Path
 
+    from agent_run_id.index.folder import Found, Look
     from agent_run_id.index.lines import Line
     from agent_run_id.index.rows import Entry
     from agent_run_id.liveness import State
+    from agent_run_id.reading import Header
 
 __all__ = ["Progress", "Update"]
 
@@ -57,16 +58,6 @@ class _Journal:
     sealed: bool = False
 
 
-@dataclass(slots=True)
-class _Look:
-    """What a look at the folder shows: journals with their headers, bundles, and who lives."""
-
-    names: set[str] = field(default_factory=set[str])
-    found: list[tuple[str, str, Header]] = field(default_factory=list[tuple[str, str, Header]])
-    bundles: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
-    states: dict[str, State] = field(default_factory=dict[str, "State"])
-
-
 class _Overtaken(Exception):  # noqa: N818 - no error: there is less to do
     """Somebody else wrote into the index meanwhile."""
 
@@ -84,7 +75,7 @@ class Update:
         self, connection: sqlite3.Connection, folder: Path, progress: Callable[[Progress], None] | None = None
     ) -> None:
         self.connection = self._db = connection
-        self._folder = folder
+        self._folder = Folder(folder)
         self._progress = progress
         self._version: int | None = None
         self._vanished = False
@@ -134,15 +125,11 @@ class Update:
         return self._texts.matching(text)
 
     def _pass(self) -> None:
-        self._vanished = False
         look = self._look()
-        self._read(look)
         for _ in range(_LOOKS):
             if not self._vanished:
                 break
-            self._vanished = False
             look = self._look()
-            self._read(look)
         gone = [name for name in self._journals if name not in look.names]
         if gone:
             self._flush()
@@ -150,52 +137,28 @@ class Update:
             for name in gone:
                 del self._journals[name]
 
-    # The folder -------------------------------------------------------------------------------------------------------
-
-    def _look(self) -> _Look:
-        look = _Look()
-        for name, path in self._entries():
-            look.names.add(name)
-            known = self._journals.get(name)
-            if known is not None and known.sealed:
-                continue
-            parsed = parse_name(name)
-            if parsed is not None and parsed.is_bundle:
-                look.bundles.append((name, path))
-            elif (header := read_header(path)) is not None:
-                look.found.append((name, path, header))
-            elif not os.path.exists(path):  # noqa: PTH110
-                self._vanished = True
-        # Probe all first, then read to the end: what a dead process wrote is all there.
-        look.states = _states(look.found)
+    def _look(self) -> Look:
+        """Look at the folder, and read what is new there."""
+        look = self._folder.look(self._is_read)
+        self._vanished = look.vanished
+        self._read(look)
         return look
 
-    def _entries(self) -> list[tuple[str, str]]:
-        try:
-            with os.scandir(self._folder) as entries:
-                return sorted((entry.name, entry.path) for entry in entries if parse_name(entry.name) is not None)
-        except FileNotFoundError:
-            return []
-        except OSError as error:
-            raise StoreError(f"the journals in {self._folder} cannot be read: {error.strerror}") from error
-
-    def _read(self, look: _Look) -> None:
-        self._settle({header.process: (header, look.states[header.process]) for _, _, header in look.found})
-        self._applied.load(self._processes.rows[header.process] for _, _, header in look.found)
-        if self._progress is not None:
-            waiting = [(name, path) for name, path, _ in look.found] + look.bundles
-            self._total = self._done + sum(self._left(name, path) for name, path in waiting)
-        for name, path, header in look.found:
-            self._journal(name, path, header.process, dead=look.states[header.process] == "dead")
-        for name, path in look.bundles:
-            self._bundle(name, path, look.states)
-
-    def _left(self, name: str, path: str) -> int:
+    def _is_read(self, name: str) -> bool:
         known = self._journals.get(name)
-        try:
-            return max(0, os.path.getsize(path) - (0 if known is None else known.offset))  # noqa: PTH202
-        except OSError:
-            return 0
+        return known is not None and known.sealed
+
+    def _read(self, look: Look) -> None:
+        headers = {journal.header.process: journal.header for journal in look.found}
+        self._settle({process: (header, look.states[process]) for process, header in headers.items()})
+        self._applied.load(self._processes.rows[process] for process in headers)
+        if self._progress is not None:
+            self._total = self._done + sum(max(0, each.size - self._at(each.name).offset) for each in look.found)
+            self._total += sum(size for _, _, size in look.bundles)
+        for journal in look.found:
+            self._journal(journal, dead=look.states[journal.header.process] == "dead")
+        for bundle in look.bundles:
+            self._bundle(*bundle, look.states)
 
     def _settle(self, headers: dict[str, tuple[Header, State]]) -> None:
         changed = self._processes.settle(headers)
@@ -204,21 +167,22 @@ class Update:
 
     # Files ------------------------------------------------------------------------------------------------------------
 
-    def _journal(self, name: str, path: str, process: str, *, dead: bool) -> None:
+    def _journal(self, journal: Found, *, dead: bool) -> None:
+        name, path, header, size = journal
         at = self._at(name)
-        row = self._processes.rows[process]
+        row = self._processes.rows[header.process]
         if not at.offset:
             self._bare.add((row, name))
         try:
-            size = os.path.getsize(path)  # noqa: PTH202
+            if dead:  # it may have written since, before it died
+                size = os.path.getsize(path)  # noqa: PTH202
             if size < at.offset:  # another file under the same name
                 at.offset = at.unreadable = 0
-            if size > at.offset:
-                for piece, behind in read_pieces(path, at.offset):
-                    found, bad = parse_piece(piece, self._tokens)
-                    self._take(row, name, [line for line in found if line.run])
-                    at.unreadable += bad if behind > at.offset or dead else 0  # or it may be continued
-                    self._advance(name, at, behind)
+            for piece, behind in read_pieces(path, at.offset, size):
+                found, bad = parse_piece(piece, self._tokens)
+                self._take(row, name, [line for line in found if line.run])
+                at.unreadable += bad if behind > at.offset or dead else 0  # or it may be continued
+                self._advance(name, at, behind)
         except FileNotFoundError:
             self._vanished = True  # by the retention of another process, or into a bundle
             return
@@ -226,13 +190,13 @@ class Update:
             at.sealed = dead
             self._changed.add(name)
 
-    def _bundle(self, name: str, path: str, states: dict[str, State]) -> None:
+    def _bundle(self, name: str, path: str, size: int, states: dict[str, State]) -> None:
         """Read the journals of many processes that are over, one behind the other."""
         at = self._at(name)
         at.offset = at.unreadable = 0
         row: int | None = None
         try:
-            for piece, behind in read_pieces(path, 0):
+            for piece, behind in read_pieces(path, 0, size):
                 found, bad = parse_piece(piece, self._tokens)
                 at.unreadable += bad
                 row = self._bundled(name, at, found, row, states)
@@ -371,13 +335,3 @@ class Update:
             self._db.rollback()
             self._version = None
             raise _Overtaken
-
-
-def _states(found: Iterable[tuple[str, str, Header]]) -> dict[str, State]:
-    """Whether each process lives, by all its journals: it holds the lock of at least one as long as it does."""
-    states: dict[str, State] = {}
-    for _, path, header in found:
-        state = state_of(path, header)
-        if state == "alive" or states.get(header.process, "unknown") == "unknown":
-            states[header.process] = state
-    return states

@@ -1,0 +1,124 @@
+"""The folder: which journals there are, whose they are, how long, and who of their processes lives.
+
+Every call to the system lets go of the interpreter, and beside a thread that computes each may cost the caller 5 ms. So
+a header is read once, of a living process one lock is looked at, and a file is opened when it has grown.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+from agent_run_id.errors import StoreError
+from agent_run_id.layout import parse_name
+from agent_run_id.reading import read_header, state_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    from agent_run_id.layout import Name
+    from agent_run_id.liveness import State
+    from agent_run_id.reading import Header
+
+__all__ = ["Folder", "Found", "Look"]
+
+
+class Found(NamedTuple):
+    """A journal of one process, and how long it was before it was asked whether that lives."""
+
+    name: str
+    path: str
+    header: Header
+    size: int
+
+
+@dataclass(slots=True)
+class Look:
+    """What a look at the folder shows.
+
+    Attributes:
+        names: All files.
+        found: The journals that may have grown, in the order of their names.
+        bundles: The bundles that were not read yet, by name and path, with their size.
+        states: Who lives of those whose journals were found.
+        vanished: Whether a file went while it was looked at: it may be in a bundle by now.
+    """
+
+    names: set[str] = field(default_factory=set[str])
+    found: list[Found] = field(default_factory=list[Found])
+    bundles: list[tuple[str, str, int]] = field(default_factory=list[tuple[str, str, int]])
+    states: dict[str, State] = field(default_factory=dict[str, "State"])
+    vanished: bool = False
+
+
+class Folder:
+    """The folder of the journals, and what is remembered of them from one look to the next."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._headers: dict[str, tuple[int, int, Header]] = {}
+
+    def look(self, is_read: Callable[[str], bool]) -> Look:
+        """Look at the folder.
+
+        Args:
+            is_read: Whether nothing more can come from a file of this name.
+
+        Raises:
+            StoreError: it cannot be read.
+        """
+        look = Look()
+        before, self._headers = self._headers, {}
+        for name, path, parsed in self._entries():
+            look.names.add(name)
+            if is_read(name):
+                continue
+            try:
+                status = os.stat(path)  # noqa: PTH116 - as everywhere where there may be many
+            except OSError as error:
+                look.vanished = look.vanished or isinstance(error, FileNotFoundError)
+                continue
+            if parsed.is_bundle:
+                look.bundles.append((name, path, status.st_size))
+            else:
+                self._see(name, path, status, look, before)
+        # Who lives is asked before anything is read, and then read to the end: what a dead process wrote is all there.
+        look.states = _states(look.found)
+        return look
+
+    def _entries(self) -> list[tuple[str, str, Name]]:
+        try:
+            with os.scandir(self._path) as entries:
+                named = [(entry.name, entry.path, parse_name(entry.name)) for entry in entries]
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise StoreError(f"the journals in {self._path} cannot be read: {error.strerror}") from error
+        return sorted((name, path, parsed) for name, path, parsed in named if parsed is not None)
+
+    def _see(
+        self, name: str, path: str, status: os.stat_result, look: Look, before: dict[str, tuple[int, int, Header]]
+    ) -> None:
+        device, inode, header = before.get(name, (0, 0, None))
+        if header is None or (device, inode) != (status.st_dev, status.st_ino):
+            header = read_header(path)
+        if header is not None:
+            self._headers[name] = (status.st_dev, status.st_ino, header)
+            look.found.append(Found(name, path, header, status.st_size))
+        elif not os.path.exists(path):  # noqa: PTH110
+            look.vanished = True
+
+
+def _states(found: Iterable[Found]) -> dict[str, State]:
+    """Whether each process lives, by all its journals: it holds the lock of at least one as long as it does."""
+    states: dict[str, State] = {}
+    for journal in found:
+        process = journal.header.process
+        known = states.get(process, "unknown")
+        if known != "alive":
+            state = state_of(journal.path, journal.header)
+            if state == "alive" or known == "unknown":
+                states[process] = state
+    return states
