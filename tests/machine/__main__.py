@@ -107,9 +107,8 @@ def _tell(took: float) -> int:
     """Tell what the programs were made of; 1 if there were many and some wall was rare."""
     census = Writing.census
     count = census.programs
-    say(
-        f"{count} programs in {took:.0f} s, {took / count * 1000:.0f} ms each; {census.composed / count:.0%} compose walls"
-    )
+    say(f"{count} programs in {took:.0f} s, {took / count * 1000:.0f} ms each")
+    say(f"{census.composed / count:6.1%} cross one wall beyond another")
     for backend, programs in census.backends.most_common():
         say(f"{programs / count:6.1%} on {backend}")
     for wall in census.every():
