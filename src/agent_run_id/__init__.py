@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from agent_run_id.logs import RunIdFilter, setup_logging
     from agent_run_id.messages import HandOff
     from agent_run_id.multiprocess import BoundProcess
+    from agent_run_id.patching import patch_stdlib, unpatch_stdlib
     from agent_run_id.registry import RunRegistry
     from agent_run_id.schema import RunRecord
     from agent_run_id.tasks import run_each
@@ -113,12 +114,14 @@ __all__ = [
     "event_schema",
     "hand_off",
     "isolated",
+    "patch_stdlib",
     "received",
     "resume",
     "run_each",
     "setup_logging",
     "start_run",
     "traced",
+    "unpatch_stdlib",
     "wrap_executor",
 ]
 
@@ -145,8 +148,10 @@ _LATER: Final = {
     "UsageReport": "agent_run_id.answers",
     "diff": "agent_run_id.diffing",
     "event_schema": "agent_run_id.event_format",
+    "patch_stdlib": "agent_run_id.patching",
     "run_each": "agent_run_id.tasks",
     "setup_logging": "agent_run_id.logs",
+    "unpatch_stdlib": "agent_run_id.patching",
     "wrap_executor": "agent_run_id.executors",
     "Accepted": "agent_run_id.handing",
     "AcceptedBatch": "agent_run_id.handing",
