@@ -11,6 +11,7 @@ import os
 import threading
 from contextlib import suppress
 from functools import partial, wraps
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from agent_run_id import settings
@@ -46,6 +47,7 @@ _MACHINERY: Final = frozenset(
         "multiprocessing.pool",
         "multiprocessing.queues",
         "multiprocessing.resource_sharer",
+        "socketserver",
         "trio._core._thread_cache",
     }
 )
@@ -102,17 +104,29 @@ def unpatch_stdlib() -> None:
 def _put(owner: type, name: str, make: Callable[[Function], Function]) -> None:
     there = vars(owner)[name]
     if not _leads_to_ours(there):
-        retired = (old.ours for old in _retired if old[:3] == (owner, name, there))
-        patch = _Patch(owner, name, there, next(retired, None) or make(there))
+        retired = (old.ours for old in _retired if old.name == name and old.owner is owner and old.original is there)
+        patch = _Patch(owner, name, there, next(retired, None) or wraps(there)(make(_unbound(there))))
         _patches.append(patch)
         setattr(owner, name, patch.ours)
+
+
+def _unbound(there: Function) -> Function:
+    """What stands in a class, to be called with an instance."""
+    if type(there) is FunctionType:
+        return there
+
+    # A wrapper of `wrapt` takes the first argument for the instance only when it is got from the class.
+    def call(self: Any, /, *args: Any, **kwargs: Any) -> Any:
+        return there.__get__(self, type(self))(*args, **kwargs)
+
+    return call
 
 
 def _take_away(patch: _Patch) -> None:
     if vars(patch.owner).get(patch.name) is patch.ours:
         setattr(patch.owner, patch.name, patch.original)
-        _patches.remove(patch)
-        if patch not in _retired:
+        _patches[:] = [each for each in _patches if each is not patch]  # what wrappers are equal to, is theirs to say
+        if not any(old.ours is patch.ours for old in _retired):
             _retired.append(patch)
 
 
@@ -141,20 +155,18 @@ def _functions() -> Iterator[tuple[Any, str, Callable[[Function], Function]]]:
     yield threading.Timer, "start", _thread_start  # that of a thread, but for OpenTelemetry, which gives it its own
     yield subprocess.Popen, "__init__", _popen
     with suppress(ImportError):  # there are platforms without processes
-        from concurrent.futures.process import ProcessPoolExecutor
-        from concurrent.futures.thread import ThreadPoolExecutor
+        from concurrent.futures import process, thread
         from multiprocessing.pool import Pool
         from multiprocessing.process import BaseProcess
 
-        yield ThreadPoolExecutor, "submit", _submit
-        yield ProcessPoolExecutor, "submit", _submit
+        yield thread._WorkItem, "__init__", _work_item  # noqa: SLF001 - see there
+        yield process._WorkItem, "__init__", _work_item  # noqa: SLF001
         yield BaseProcess, "start", _process_start
         for name in _JOBS:
             yield Pool, name, _job
 
 
 def _thread_start(start: Function) -> Function:
-    @wraps(start)
     def started(self: Any, /, *args: Any, **kwargs: Any) -> Any:
         parent = current_parent() if _depth else None
         if parent is None:
@@ -165,18 +177,24 @@ def _thread_start(start: Function) -> Function:
     return started
 
 
-def _submit(submit: Function) -> Function:
-    @wraps(submit)
-    def submitted(self: Any, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
-        if _depth:
-            return submit(self, call_in, fn, current_parent(), *args, **kwargs)
-        return submit(self, fn, *args, **kwargs)
+def _work_item(init: Function) -> Function:
+    """What executors make of a call that is submitted, in the thread that submits it.
 
-    return submitted
+    Not `submit` itself, which others patch, too: Logfire patches it only where it is the very function that Logfire
+    found when it was imported, and calls that one.
+    """
+
+    def made(self: Any, future: Any, *task: Any) -> None:
+        if _depth and len(task) == len(("fn", "args", "kwargs")):
+            fn, args, kwargs = task
+            init(self, future, call_in, (fn, current_parent(), *args), kwargs)
+        else:
+            init(self, future, *task)
+
+    return made
 
 
 def _job(method: Function) -> Function:
-    @wraps(method)
     def given(self: Any, func: Any, *args: Any, **kwargs: Any) -> Any:
         return method(self, partial(call_in, func, current_parent()) if _depth else func, *args, **kwargs)
 
@@ -184,14 +202,13 @@ def _job(method: Function) -> Function:
 
 
 def _process_start(start: Function) -> Function:
-    @wraps(start)
     def started(self: Any, /, *args: Any, **kwargs: Any) -> Any:
         if not _depth:
             return start(self, *args, **kwargs)
         attributes = cast("dict[str, Any]", vars(self))
         parent, own = None if _is_machinery(self) else current_parent(), attributes.get("run")
         # On the instance, so that it goes along when the instance is pickled for a child that is not a fork.
-        attributes["run"] = partial(_begin, settings.snapshot(), parent, self, own)
+        attributes["run"] = partial(_begin, settings.snapshot(), parent, own)
         try:
             return start(self, *args, **kwargs)
         finally:
@@ -200,20 +217,20 @@ def _process_start(start: Function) -> Function:
     return started
 
 
-def _begin(
-    given: settings.Snapshot, parent: RunId | Inbound | None, process: Any, own: Callable[[], None] | None
-) -> None:
+def _begin(given: settings.Snapshot, parent: RunId | Inbound | None, own: Callable[[], None] | None) -> None:
     """Run a process, in the child."""
+    from multiprocessing.process import current_process  # and none is pickled, which may say how that is done
+
+    process = current_process()
     run_plainly(process, own)
     settings.adopt(given)
     if not _depth:  # it is no fork, but the same program
         patch_stdlib()
     with RunContext(parent):
-        process.run()
+        cast("Any", process).run()
 
 
 def _popen(init: Function) -> Function:
-    @wraps(init)
     def started(self: Any, /, *args: Any, **kwargs: Any) -> None:
         if _depth:
             named = len(args) <= _ENV
