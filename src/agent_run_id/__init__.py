@@ -39,7 +39,9 @@ if TYPE_CHECKING:
     from agent_run_id.answers import Counts, Links, RootRecord, Stats, UsageReport
     from agent_run_id.carriers.envelope import Envelope
     from agent_run_id.consuming import aconsume, consume
+    from agent_run_id.diagnoses import Checkup
     from agent_run_id.diffing import Diff, diff
+    from agent_run_id.doctoring import doctor
     from agent_run_id.event_format import event_schema
     from agent_run_id.executors import BoundProcessPoolExecutor, BoundThreadPoolExecutor, wrap_executor
     from agent_run_id.following import Watch
@@ -68,6 +70,7 @@ __all__ = [
     "BoundThreadPoolExecutor",
     "BoundTimer",
     "Carried",
+    "Checkup",
     "ConfigurationError",
     "Counts",
     "Decision",
@@ -111,6 +114,7 @@ __all__ = [
     "current_run",
     "current_run_id",
     "diff",
+    "doctor",
     "event_schema",
     "hand_off",
     "isolated",
@@ -133,6 +137,7 @@ _LATER: Final = {
     "BoundThread": "agent_run_id.threads",
     "BoundThreadPoolExecutor": "agent_run_id.executors",
     "BoundTimer": "agent_run_id.threads",
+    "Checkup": "agent_run_id.diagnoses",
     "Counts": "agent_run_id.answers",
     "Diff": "agent_run_id.diffing",
     "Envelope": "agent_run_id.carriers.envelope",
@@ -147,6 +152,7 @@ _LATER: Final = {
     "Watch": "agent_run_id.following",
     "UsageReport": "agent_run_id.answers",
     "diff": "agent_run_id.diffing",
+    "doctor": "agent_run_id.doctoring",
     "event_schema": "agent_run_id.event_format",
     "patch_stdlib": "agent_run_id.patching",
     "run_each": "agent_run_id.tasks",

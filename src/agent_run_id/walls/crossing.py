@@ -33,6 +33,7 @@ _WAYS: Final[tuple[Way, ...]] = ("plain", "patched", "explicit")
 
 
 _LONGEST: Final = 200
+_IMPORTS_S: Final = 60.0
 _LEAVE_S: Final = 2.0
 
 
@@ -53,7 +54,7 @@ def cross_all(groups: Sequence[str], *, skip: int, limit: float, modules: Iterab
         modules: What to import first.
         report: The descriptor to write to.
     """
-    faulthandler.dump_traceback_later(limit, exit=True)
+    faulthandler.dump_traceback_later(max(limit, _IMPORTS_S), exit=True)
     for module in modules:
         try:
             import_module(module)
