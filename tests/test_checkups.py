@@ -14,6 +14,8 @@ import pytest
 
 from agent_run_id import RunRegistry
 from agent_run_id.checkups import check_store
+from agent_run_id.index import Index
+from agent_run_id.looking import look_at_index
 from tests.journal_programs.programs import IS_ROOT, NOBODY, run_program
 
 if TYPE_CHECKING:
@@ -112,6 +114,15 @@ def test_how_far_an_index_is_behind_is_told_and_then_it_is_not(store: Path) -> N
     assert behind is not None
     assert abs(int(behind[1].replace(",", "")) - new) < 100
     assert findings(store)["index"].text.endswith("up to date")
+
+
+def test_an_index_that_is_being_written_is_not_taken_for_damaged(store: Path) -> None:
+    index = index_of(store)
+    with contextlib.closing(sqlite3.connect(index, isolation_level=None)) as connection:
+        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        connection.execute("BEGIN EXCLUSIVE")
+        found = look_at_index(Index(str(store)))
+    assert (found.health, "is being written" in found.text) == ("ok", True)
 
 
 # What is odd ----------------------------------------------------------------------------------------------------------

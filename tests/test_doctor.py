@@ -26,6 +26,7 @@ from agent_run_id.diagnoses import Crossing, Finding, WallCheck
 from agent_run_id.probing import Probe
 from agent_run_id.walls.every import GROUPS, WALLS
 from tests.commands import Screen, is_harmless, without
+from tests.programs import run_program
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -89,6 +90,28 @@ def test_a_command_of_its_own_runs_the_same_walls(tmp_path: Path) -> None:
     for group in GROUPS:
         assert re.search(rf"^  ✓ {group} ", done.stdout, flags=re.MULTILINE)
     assert done.stdout.splitlines()[-1].startswith("✓ all is well")
+
+
+def test_a_program_that_is_in_a_run_and_patched_hears_the_same() -> None:
+    said = run_program("""
+        import agent_run_id as ari
+        from agent_run_id.probing import Probe
+        ari.patch_stdlib()
+        with ari.start_run("mine"):
+            probe = Probe(("programs",), (), 60.0)
+            probe.run()
+        print(*{check.health for check in probe.checks()})
+    """)
+    assert said == "ok\n"
+
+
+def test_an_interpreter_that_cannot_be_started_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/no/such/python")
+    probe = Probe(("queues",), (), LIMIT_S)
+    probe.run()
+    [check] = probe.checks()
+    assert (check.health, check.explicit) == ("wrong", "failed")
+    assert "'/no/such/python' cannot be started" in (check.crossings[0].why or "")
 
 
 INSTRUMENTED = {

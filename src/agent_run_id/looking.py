@@ -82,6 +82,8 @@ def _found(path: Path, folder: Path) -> Finding:
                 [(version,)] = connection.execute("PRAGMA user_version")
                 behind = _behind(connection, folder) if version == LAYOUT else None
     except sqlite3.Error as error:
+        if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            return Finding(subject="index", health="ok", text=f"{path} is being written, and was not looked at")
         damage = str(error)
     if damage is not None or behind is None:
         text = f"{path} is damaged: {damage}" if damage else f"{path} is laid out as by another version"

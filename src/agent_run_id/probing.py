@@ -18,6 +18,7 @@ from contextlib import suppress
 from typing import IO, TYPE_CHECKING, Any, Final
 
 from agent_run_id.diagnoses import Crossing, WallCheck
+from agent_run_id.run_context import RunContext
 from agent_run_id.settings import BYTES_VARIABLE, DAYS_VARIABLE, DEPTH_VARIABLE, DIRECTORY_VARIABLE, FSYNC_VARIABLE
 from agent_run_id.walls.wall import worst
 
@@ -74,7 +75,11 @@ class Probe:
         """Cross all walls, in as many children as it takes."""
         skip = 0
         for _ in range(_TRIES):
-            begun = self._child(skip)
+            try:
+                begun = self._child(skip)
+            except OSError as error:
+                self.failure = f"{sys.executable!r} cannot be started: {error}"
+                return
             if begun is None or self.failure is not None:
                 return
             skip = begun + 1
@@ -156,15 +161,16 @@ def probe(modules: Sequence[str] = (), *, limit: float) -> list[WallCheck]:
 def _ended(command: Sequence[str], report: IO[bytes], output: IO[bytes], limit: float) -> int | None:
     """Run a child to its end, with all that it started; its exit status, None when it was killed here."""
     env = {name: value for name, value in os.environ.items() if name not in _UNSET}
-    child = subprocess.Popen(  # noqa: S603 - ours
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=output,
-        stderr=subprocess.STDOUT,
-        env={**env, DIRECTORY_VARIABLE: "off"},
-        pass_fds=[report.fileno()],
-        start_new_session=True,
-    )
+    with RunContext(None):  # or `patch_stdlib`, where it is on, would have the child join the run that is current here
+        child = subprocess.Popen(  # noqa: S603 - ours
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**env, DIRECTORY_VARIABLE: "off"},
+            pass_fds=[report.fileno()],
+            start_new_session=True,
+        )
     try:
         return child.wait(limit)
     except subprocess.TimeoutExpired:

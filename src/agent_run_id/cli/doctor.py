@@ -31,7 +31,8 @@ _MARKS: Final[dict[Health, tuple[str, Role]]] = {
 _VERDICTS: Final[dict[str, Role]] = {"kept": "succeeded", "coarse": "cancelled", "lost": "cancelled"}
 _UNTOLD: Final = ("platform", "sqlite")
 _INDENT: Final = "  "
-_UNDER: Final = " " * 6
+_UNDER: Final = " " * 4
+_FURTHER: Final = " " * 6
 _HEADS: Final = ("PLAIN", "PATCHED", "OURS")
 _WIDTHS: Final = (6, 7, 6)
 
@@ -106,7 +107,7 @@ def _tell_walls(walls: Sequence[WallCheck], output: Output, *, everything: bool)
     for group in dict.fromkeys(wall.group for wall in walls):
         mine = [wall for wall in walls if wall.group == group]
         health = _worst(wall.health for wall in mine if wall.missing is None)
-        output.line(Line(_MARKS[health], f" {group:<11}", (_counts(mine), "quiet")), head=_INDENT, rest=_UNDER)
+        output.line(Line(_MARKS[health], f" {group:<11}", (_counts(mine), "quiet")), head=_INDENT, rest=_FURTHER)
         told = [wall for wall in mine if everything or (wall.health != "ok" and wall.missing is None)]
         if told:
             heads = "".join(f"{head:<{width}} " for head, width in zip(_HEADS, _WIDTHS, strict=True))
@@ -134,7 +135,7 @@ def _counts(walls: Sequence[WallCheck]) -> str:
 
 def _tell_wall(wall: WallCheck, output: Output) -> None:
     if wall.missing is not None:
-        output.line(Line(("not installed".ljust(sum(_WIDTHS) + 3), "quiet"), wall.name), head=_UNDER, rest=_UNDER * 5)
+        output.line(Line(("not installed".ljust(sum(_WIDTHS) + 3), "quiet"), wall.name), head=_UNDER, rest=_FURTHER)
         return
     cells: list[tuple[str, Role]] = [
         (f"{verdict or '-':<{width}} ", _VERDICTS.get(verdict or "-", "failed"))
@@ -142,9 +143,9 @@ def _tell_wall(wall: WallCheck, output: Output) -> None:
     ]
     write = f" → {wall.write}" if wall.plain != "kept" and wall.write else ""
     changed = "" if wall.plain == wall.expected else f" (by itself: {wall.expected})"
-    output.line(Line(*cells, wall.name, (write, "quiet"), (changed, "cancelled")), head=_UNDER, rest=_UNDER * 5)
+    output.line(Line(*cells, wall.name, (write, "quiet"), (changed, "cancelled")), head=_UNDER, rest=_FURTHER)
     for line in _odd(wall):
-        output.line(line, head=f"{_UNDER}{_INDENT}", rest=_UNDER * 2)
+        output.line(line, head=_FURTHER, rest=" " * 8)
 
 
 def _odd(wall: WallCheck) -> Iterator[Line]:
@@ -168,9 +169,9 @@ def _tell_store(store: Sequence[Finding], output: Output, *, everything: bool) -
     for finding in store:
         if everything or finding.health != "ok" or finding.subject == "directory":
             mark = _MARKS[finding.health]
-            output.line(Line(mark, f" {finding.subject:<11} {finding.text}"), head=_INDENT, rest=" " * 16)
+            output.line(Line(mark, f" {finding.subject:<13} {finding.text}"), head=_INDENT, rest=" " * 18)
             if finding.advice:
-                output.line(Line((f"→ {finding.advice}", "name")), head=" " * 16, rest=" " * 18)
+                output.line(Line((f"→ {finding.advice}", "name")), head=" " * 18, rest=" " * 20)
     good = sum(finding.health == "ok" and finding.subject != "directory" for finding in store)
     if not everything and good:
         told = "1 check" if good == 1 else f"{good} checks"
