@@ -328,6 +328,10 @@ def test_each_call_of_a_pool_of_processes_is_in_its_own_run(method: str) -> None
             for pool in (warm, cold):
                 check_pool(lambda fn, pool=pool: pool.submit(fn).result())
                 check_pool(lambda fn, pool=pool: next(pool.map(fn, "ab", chunksize=1)))
+            pool = ProcessPoolExecutor(1, mp_context=context)
+            pool.submit(int).result()
+        with pool:
+            assert pool.submit(here).result() is None, "a worker that began while it was patched has a run for life"
         with patched(), ari.BoundProcessPoolExecutor(1, mp_context=context) as bound:
             check_pool(lambda fn: bound.submit(fn).result())
             assert bound.submit(ari.isolated(here)).result() is None

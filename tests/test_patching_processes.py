@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+from multiprocessing.managers import BaseManager
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -230,6 +231,15 @@ class Watched:
         return (int, ())
 
 
+class Calls(BaseManager):
+    """A process that serves calls."""
+
+    here: Any
+
+
+Calls.register("here", callable=here)
+
+
 @alone
 def test_threads_that_serve_the_library_are_in_no_run() -> None:
     import logging
@@ -278,7 +288,10 @@ def test_threads_that_serve_the_library_are_in_no_run() -> None:
                 assert client.recv(1) == b"."
             server.shutdown()
             serving.join()
-    assert seen == [None] * 5
+
+        with Calls(ctx=multiprocessing.get_context("fork")) as serving_calls:
+            seen.append(serving_calls.here()._getvalue())
+    assert seen == [None] * 6
 
 
 LEAVING = """

@@ -33,9 +33,9 @@ __all__ = ["patch_stdlib", "unpatch_stdlib"]
 Function = Any  # of whatever signature; what is made of one has the same
 
 # Whose threads and processes are workers, or serve some: what they do belongs to no run, or to that of each item.
+# Those of anyio and trio need not be here, for they call everything in a copy of its sender's context.
 _MACHINERY: Final = frozenset(
     {
-        "anyio._backends._asyncio",
         "concurrent.futures.process",
         "concurrent.futures.thread",
         "joblib.externals.loky.backend.queues",
@@ -46,9 +46,7 @@ _MACHINERY: Final = frozenset(
         "multiprocessing.managers",
         "multiprocessing.pool",
         "multiprocessing.queues",
-        "multiprocessing.resource_sharer",
         "socketserver",
-        "trio._core._thread_cache",
     }
 )
 _MACHINERY_PROGRAMS: Final = ("anyio.to_process",)
