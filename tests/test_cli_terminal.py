@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from agent_run_id import ROOT, start_run
+from agent_run_id import ROOT, child_env, start_run
 from agent_run_id.cli.output import STYLES
 from agent_run_id.rendering import Role, clean
 from agent_run_id.testing import capture_runs
@@ -194,7 +194,8 @@ def test_what_is_piped_needs_no_rich() -> None:
         sys.argv = ["runid", "ls"]
         main()
         print([name for name in sys.modules if name == "rich" or name.startswith("rich.")])
-        """
+        """,
+        env=child_env(PYDANTIC_DISABLE_PLUGINS="1"),  # that of Logfire, which is here for a test, loads it
     )
     assert loaded.splitlines()[-1] == "[]"
 

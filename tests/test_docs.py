@@ -16,7 +16,7 @@ import pytest
 from sybil.example import SybilFailure
 
 import agent_run_id as ari
-from tests.walls import table
+from agent_run_id.walls.every import table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,7 +83,7 @@ def test_the_table_of_the_walls_is_the_one_the_tests_go_through() -> None:
     comments = r"^<!-- The table .*? -->\n\n(.*?)\n\n<!-- The end of the table. -->$"
     found = re.search(comments, text_of(DOCS / "walls.md"), flags=re.MULTILINE | re.DOTALL)
     assert found is not None, "the table stands between two comments"
-    assert found[1] == table(), "run `python -m tests.walls` and paste what it prints into docs/walls.md"
+    assert found[1] == table(), "run `python -m agent_run_id.walls` and paste what it prints into docs/walls.md"
 
 
 def test_the_readme_answers_on_its_first_screen_in_eight_lines() -> None:

@@ -9,11 +9,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from agent_run_id import RunContext, RunId, current_run_id
+from agent_run_id.walls.every import WALLS
+from agent_run_id.walls.wall import verdict
+from agent_run_id.walls.work import look
 from tests.conftest import BACKENDS
-from tests.walls import WALLS, Wall, look, verdict
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    from agent_run_id.walls.wall import Wall
 
 # Forking beside threads is what a program with a pool in it does; Python 3.12 and later warn of it.
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
@@ -27,7 +31,7 @@ def cases(walls: list[Wall]) -> pytest.MarkDecorator:
             pytest.param(wall, backend.values[0], id=f"{wall.name.replace('`', '')}-{backend.id}")
             for wall in walls
             for backend in BACKENDS
-            if backend.values[0][0] in wall.backends
+            if backend.id in wall.loops
         ],
         indirect=["anyio_backend"],
     )

@@ -39,7 +39,9 @@ if TYPE_CHECKING:
     from agent_run_id.answers import Counts, Links, RootRecord, Stats, UsageReport
     from agent_run_id.carriers.envelope import Envelope
     from agent_run_id.consuming import aconsume, consume
+    from agent_run_id.diagnoses import Checkup
     from agent_run_id.diffing import Diff, diff
+    from agent_run_id.doctoring import doctor
     from agent_run_id.event_format import event_schema
     from agent_run_id.executors import BoundProcessPoolExecutor, BoundThreadPoolExecutor, wrap_executor
     from agent_run_id.following import Watch
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
     from agent_run_id.logs import RunIdFilter, setup_logging
     from agent_run_id.messages import HandOff
     from agent_run_id.multiprocess import BoundProcess
+    from agent_run_id.patching import patch_stdlib, unpatch_stdlib
     from agent_run_id.registry import RunRegistry
     from agent_run_id.schema import RunRecord
     from agent_run_id.tasks import run_each
@@ -67,6 +70,7 @@ __all__ = [
     "BoundThreadPoolExecutor",
     "BoundTimer",
     "Carried",
+    "Checkup",
     "ConfigurationError",
     "Counts",
     "Decision",
@@ -110,15 +114,18 @@ __all__ = [
     "current_run",
     "current_run_id",
     "diff",
+    "doctor",
     "event_schema",
     "hand_off",
     "isolated",
+    "patch_stdlib",
     "received",
     "resume",
     "run_each",
     "setup_logging",
     "start_run",
     "traced",
+    "unpatch_stdlib",
     "wrap_executor",
 ]
 
@@ -130,6 +137,7 @@ _LATER: Final = {
     "BoundThread": "agent_run_id.threads",
     "BoundThreadPoolExecutor": "agent_run_id.executors",
     "BoundTimer": "agent_run_id.threads",
+    "Checkup": "agent_run_id.diagnoses",
     "Counts": "agent_run_id.answers",
     "Diff": "agent_run_id.diffing",
     "Envelope": "agent_run_id.carriers.envelope",
@@ -144,9 +152,12 @@ _LATER: Final = {
     "Watch": "agent_run_id.following",
     "UsageReport": "agent_run_id.answers",
     "diff": "agent_run_id.diffing",
+    "doctor": "agent_run_id.doctoring",
     "event_schema": "agent_run_id.event_format",
+    "patch_stdlib": "agent_run_id.patching",
     "run_each": "agent_run_id.tasks",
     "setup_logging": "agent_run_id.logs",
+    "unpatch_stdlib": "agent_run_id.patching",
     "wrap_executor": "agent_run_id.executors",
     "Accepted": "agent_run_id.handing",
     "AcceptedBatch": "agent_run_id.handing",

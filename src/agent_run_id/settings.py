@@ -35,6 +35,8 @@ __all__ = [
     "directory",
     "for_environment",
     "fsync",
+    "ignored",
+    "named_by",
     "observe",
     "retention",
     "signing_keys",
@@ -245,9 +247,9 @@ def _is_amount(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
 
 
-def _depth_in_environment() -> int:
+def _depth_in_environment(default: int = MAX_DEPTH) -> int:
     text = os.environ.get(DEPTH_VARIABLE, "")
-    return int(text) if text.isascii() and text.isdigit() and 1 <= int(text) <= MAX_DEPTH else MAX_DEPTH
+    return int(text) if text.isascii() and text.isdigit() and 1 <= int(text) <= MAX_DEPTH else default
 
 
 def snapshot() -> Snapshot:
@@ -287,6 +289,25 @@ def directory() -> str | None:
     if named is None or named == "":
         return _default()
     return None if named == _OFF else os.path.abspath(named)  # noqa: PTH100
+
+
+def named_by() -> str:
+    """What says where runs are recorded: ``configure``, ``AGENT_RUN_DIR`` or ``default``."""
+    if configured_directory() is not None:
+        return "configure"
+    return DIRECTORY_VARIABLE if os.environ.get(DIRECTORY_VARIABLE) else "default"
+
+
+def ignored() -> dict[str, str]:
+    """The variables of the environment that hold no such value, each with what it takes instead."""
+    amount = "a number above 0, or 'off' for no limit"
+    fits: dict[str, tuple[bool, str]] = {
+        DAYS_VARIABLE: (_amount_in(DAYS_VARIABLE, -1) != -1, amount),
+        BYTES_VARIABLE: (_amount_in(BYTES_VARIABLE, -1) != -1, amount),
+        FSYNC_VARIABLE: (os.environ.get(FSYNC_VARIABLE) in FSYNCS, f"one of {', '.join(FSYNCS)}"),
+        DEPTH_VARIABLE: (_depth_in_environment(-1) != -1, f"a whole number from 1 to {MAX_DEPTH}"),
+    }
+    return {name: takes for name, (fit, takes) in fits.items() if os.environ.get(name) and not fit}
 
 
 def _default() -> str:

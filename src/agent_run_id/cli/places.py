@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,21 +28,17 @@ def where(*, json: AsJson = False, directory: Directory = None) -> None:
     """
     with readable(directory):
         place = settings.directory() if directory is None else str(directory.absolute())
-        answer = {"directory": place, "setting": _setting(directory), **_contents(place)}
+        answer = {
+            "directory": place,
+            "setting": settings.named_by() if directory is None else "--dir",
+            **_contents(place),
+        }
     output = Output()
     if json:
         output.write(f"{encoded(answer)}\n")
         return
     for name, text in _told(answer).items():
         output.line(Line((f"{name:<11}", "heading"), text))
-
-
-def _setting(directory: Path | None) -> str:
-    if directory is not None:
-        return "--dir"
-    if settings.configured_directory() is not None:
-        return "configure"
-    return settings.DIRECTORY_VARIABLE if os.environ.get(settings.DIRECTORY_VARIABLE) else "default"
 
 
 def _contents(place: str | None) -> dict[str, Any]:

@@ -9,15 +9,23 @@ import queue
 import threading
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 
-import agent_run_id as ari
-from tests.walls.wall import Cross, Opener, Wall, Work
+from agent_run_id.queues import carry, received
+from agent_run_id.run_context import RunContext
+from agent_run_id.scope import current_run_id
+from agent_run_id.walls.wall import ASYNCIO, Wall
+from agent_run_id.walls.work import serve_queue
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncGenerator, Callable
+
+    from agent_run_id.walls.wall import Cross, Opener, Work
+
+__all__ = ["QUEUES"]
 
 
 def _plainly(item: Any) -> contextlib.AbstractContextManager[Any]:
@@ -26,18 +34,18 @@ def _plainly(item: Any) -> contextlib.AbstractContextManager[Any]:
 
 def _thread_queue(send: Callable[[Any], Any], take: Callable[[Any], Any]) -> Opener:
     @asynccontextmanager
-    async def opened() -> AsyncIterator[Cross]:
+    async def opened() -> AsyncGenerator[Cross]:
         items: queue.Queue[Any] = queue.Queue()
 
         def worker() -> None:
-            with ari.RunContext(_born):
+            with RunContext(_born):
                 while (item := items.get()) is not None:
                     with take(item) as (work, reply):
                         reply.set_result(work())
                     del item, work, reply
 
         thread = threading.Thread(target=worker)
-        _born = ari.current_run_id()
+        _born = current_run_id()
         thread.start()
 
         async def crossing(work: Work) -> Any:
@@ -56,7 +64,7 @@ def _thread_queue(send: Callable[[Any], Any], take: Callable[[Any], Any]) -> Ope
 
 def _task_queue(make: Callable[[], Any], send: Callable[[Any], Any], take: Callable[[Any], Any]) -> Opener:
     @asynccontextmanager
-    async def opened() -> AsyncIterator[Cross]:
+    async def opened() -> AsyncGenerator[Cross]:
         put, get, close = make()
 
         async def worker() -> None:
@@ -99,9 +107,7 @@ def _memory_stream() -> Any:
 
 
 def _trio_channel() -> Any:
-    import trio
-
-    send, receive = trio.open_memory_channel[Any](1)
+    send, receive = import_module("trio").open_memory_channel(1)
 
     def close() -> None:
         send.close()
@@ -110,26 +116,16 @@ def _trio_channel() -> Any:
     return send.send, receive.receive, close
 
 
-def serve_queue(items: Any, results: Any, *, carried: bool) -> None:
-    """What a worker process does."""
-    while (item := items.get()) is not None:
-        if carried:
-            with item as work:
-                results.put(work())
-        else:
-            results.put(item())
-
-
 def _process_queue(*, carried: bool) -> Opener:
     @asynccontextmanager
-    async def opened() -> AsyncIterator[Cross]:
+    async def opened() -> AsyncGenerator[Cross]:
         context = multiprocessing.get_context("fork")
         items, results = context.SimpleQueue(), context.SimpleQueue()
         worker = context.Process(target=serve_queue, args=(items, results), kwargs={"carried": carried})
         worker.start()
 
         async def crossing(work: Work) -> Any:
-            items.put(ari.carry(work) if carried else work)
+            items.put(carry(work) if carried else work)
             return results.get()
 
         try:
@@ -141,43 +137,48 @@ def _process_queue(*, carried: bool) -> Opener:
     return opened
 
 
-QUEUES = [
+_CARRY: Final = "`carry(item)`, and `with` what arrives"
+
+QUEUES: Final = [
     Wall(
         "`queue.Queue` to a worker thread",
         "wrong",
-        "`carry(item)`, and `with` what arrives",
-        _thread_queue(ari.carry, ari.received),
+        _CARRY,
+        _thread_queue(carry, received),
         _thread_queue(lambda item: item, _plainly),
+        awaits=False,
     ),
     Wall(
         "`asyncio.Queue` to a worker task",
         "wrong",
-        "`carry(item)`, and `with` what arrives",
-        _task_queue(_asyncio_queue, ari.carry, ari.received),
+        _CARRY,
+        _task_queue(_asyncio_queue, carry, received),
         _task_queue(_asyncio_queue, lambda item: item, _plainly),
-        backends=("asyncio",),
+        loops=ASYNCIO,
     ),
     Wall(
         "anyio memory streams",
         "wrong",
-        "`carry(item)`, and `with` what arrives",
-        _task_queue(_memory_stream, ari.carry, ari.received),
+        _CARRY,
+        _task_queue(_memory_stream, carry, received),
         _task_queue(_memory_stream, lambda item: item, _plainly),
     ),
     Wall(
         "trio memory channels",
         "wrong",
-        "`carry(item)`, and `with` what arrives",
-        _task_queue(_trio_channel, ari.carry, ari.received),
+        _CARRY,
+        _task_queue(_trio_channel, carry, received),
         _task_queue(_trio_channel, lambda item: item, _plainly),
-        backends=("trio",),
+        loops=("trio",),
+        needs="trio",
     ),
     Wall(
         "`multiprocessing` queues",
         "wrong",
-        "`carry(item)`, and `with` what arrives",
+        _CARRY,
         _process_queue(carried=True),
         _process_queue(carried=False),
         in_process=False,
+        awaits=False,
     ),
 ]
