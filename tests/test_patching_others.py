@@ -10,6 +10,7 @@ import functools
 import importlib
 import itertools
 import os
+import signal
 import threading
 import traceback
 from concurrent.futures import ThreadPoolExecutor
@@ -124,6 +125,7 @@ def in_children(several: Iterable[Iterable[str]], go: Callable[[Iterable[str]], 
     for steps in several:
         child = os.fork()
         if child == 0:
+            signal.alarm(120)  # one that hangs is ended, and the test fails
             status = 1
             try:
                 go(steps)
