@@ -26,7 +26,7 @@ from agent_run_id import (
 )
 from agent_run_id.ids import MAX_DEPTH
 from agent_run_id.testing import capture_runs
-from tests.strategies import json_values
+from agent_run_id.testing.strategies import json_values
 
 if TYPE_CHECKING:
     from agent_run_id import RunRegistry

@@ -1,4 +1,4 @@
-"""Testing: look at what a piece of code records."""
+"""Capturing: what a block records goes into a directory of its own, and is gone with it."""
 
 from __future__ import annotations
 
