@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from agent_run_id.testing.capturing import capture_runs
+    from agent_run_id.testing.fixing import fixed_runs
     from agent_run_id.testing.strategies import run_ids, trees
 
-__all__ = ["capture_runs", "run_ids", "trees"]
+__all__ = ["capture_runs", "fixed_runs", "run_ids", "trees"]
 
 _ROOMS: Final = {
     "capture_runs": "capturing",
+    "fixed_runs": "fixing",
     "run_ids": "strategies",
     "trees": "strategies",
 }
