@@ -120,8 +120,8 @@ def test_importing_it_loads_nothing_and_hypothesis_is_loaded_by_strategies_alone
         import agent_run_id.testing as testing
         slow = {"hypothesis", "pydantic", "sqlite3", "pytest", "asyncio", "logging"}
         print(*sorted(slow & set(sys.modules)))
-        with testing.capture_runs() as runs:
-            runs.find()
+        with testing.fixed_runs() as runs:
+            testing.assert_tree(runs, "")
         print(*sorted({"hypothesis", "pytest"} & set(sys.modules)))
         testing.run_ids()
         print("hypothesis" in sys.modules, sorted(set(testing.__all__) - set(dir(testing))))
@@ -134,7 +134,7 @@ def test_without_hypothesis_it_says_what_to_install() -> None:
         import sys
         sys.modules["hypothesis"] = None
         from agent_run_id import AgentRunError
-        from agent_run_id.testing import capture_runs
+        from agent_run_id.testing import assert_tree, capture_runs, fixed_runs, tree_text
         for name in ("run_ids", "trees"):
             try:
                 exec(f"from agent_run_id.testing import {name}")
