@@ -115,6 +115,7 @@ def test_what_these_tests_use_is_what_they_say() -> None:
 
 
 @each
+@pytest.mark.open_runs
 def test_a_run_starts_under_what_came_in_and_under_nothing_else(inbound: Inbound, registry: RunRegistry) -> None:
     @traced
     def call() -> None:
@@ -140,6 +141,7 @@ def test_a_run_starts_under_what_came_in_and_under_nothing_else(inbound: Inbound
 
 
 @each
+@pytest.mark.open_runs
 def test_as_a_decorator_it_is_the_same_for_every_kind_of_function(inbound: Inbound) -> None:
     seen: list[tuple[RunId | None, RunId]] = []
 
@@ -253,6 +255,7 @@ def place_here() -> tuple[bool, str | None, Trace | None]:
 
 
 @pytest.mark.parametrize("wall", [in_thread, in_pool, in_process, carried, bound])
+@pytest.mark.open_runs
 def test_what_came_in_without_a_run_crosses_the_walls_too(wall: Callable[[Callable[[], Any]], Any]) -> None:
     link = RunId.generate()
     with RunContext(Inbound(link=link, trace=FOREIGN)):

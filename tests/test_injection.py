@@ -135,8 +135,8 @@ def test_any_text_that_is_asked_is_taken_as_it_is(text: str) -> None:
 
 @pytest.mark.parametrize("word", ["OR", "AND", "NOT", "NEAR", "rank", "rowid", "texts", "text"])
 def test_the_words_of_the_search_language_are_words(word: str, registry: RunRegistry) -> None:
-    start_run("one", input="alpha beta")
-    start_run("two", input=f"alpha {word} beta")
+    start_run("one", input="alpha beta").end()
+    start_run("two", input=f"alpha {word} beta").end()
     assert [run.name for run in registry.find(text=word)] == ["two"]
     assert [run.name for run in registry.find(text=f"alpha {word} beta")] == ["two"]
     assert [run.name for run in registry.find(text=f"zeta {word} alpha")] == []
