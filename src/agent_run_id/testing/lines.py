@@ -275,7 +275,7 @@ def _is_bare(name: str) -> bool:
     if not name.isprintable() or name != name.strip() or name[:1] in ("", "◆", "…", *"\"'│├└─╌⋯") or name[:3] == "...":
         return False
     try:
-        return read_line(name) == (Written(name, "succeeded"), 1)
+        return read_line(f"{name} [k]") == (Written(name, "succeeded", (Said("kind", "=", "k"),)), 1)
     except InvalidTreeTextError:
         return False
 
