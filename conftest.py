@@ -59,6 +59,7 @@ _SUBSTITUTES: Final = (
     (re.compile(r'"[^"\s]*\.(\d{4})\.jsonl"'), r'"<journal>.\1.jsonl"'),
     (re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?(?:Z| ?[+-]\d\d:?\d\d)?"), "<time>"),
     (re.compile(r"\b\d\d:\d\d:\d\d\b"), "<time>"),
+    (re.compile(r"(?<=\bin )\d+\.\d\ds\b"), "<duration>"),  # as pytest tells it
     (re.compile(r"\b[\d.]+ (?:µs|ms|s|m \d\d s|h \d\d m|d \d\d h)(?=\W|$)"), "<duration>"),
     (re.compile(rf"\b{_HEX}{{32}}\b"), "<process>"),
     (re.compile(rf"(?<=-){_HEX}{{16}}(?=-)"), "<span>"),  # the parent-id of a traceparent
@@ -205,6 +206,7 @@ def a_machine_of_its_own() -> Generator[Path]:
                 os.environ.pop(name, None)
             scripts = Path(sys.executable).parent
             os.environ.update(HOME=str(home), COLUMNS="100", NO_COLOR="1", PATH=f"{scripts}:{os.environ['PATH']}")
+            os.environ["PYTEST_ADDOPTS"] = "-p no:randomly"  # the tests of a page run in its order
             root.handlers[:] = []
             configure(directory=None)
             with recording_in(directory() or ""):

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from agent_run_id.testing import capture_runs
 from tests import servers
 
 if TYPE_CHECKING:
@@ -54,10 +53,9 @@ def anyio_backend(request: pytest.FixtureRequest) -> Any:
 
 
 @pytest.fixture(autouse=True)
-def registry() -> Iterator[RunRegistry]:
-    """Nothing a test records leaves the test; this is where to look at it."""
-    with capture_runs() as captured:
-        yield captured
+def registry(runs: RunRegistry) -> RunRegistry:
+    """Nothing a test records leaves the test, and none leaves a run open unless it says so; this is where to look."""
+    return runs
 
 
 @pytest.fixture

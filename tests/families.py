@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from agent_run_id import RunRecord
 from agent_run_id.schema import ProcessRecord, UsageRecord
+from agent_run_id.testing.strategies import run_records
 
 if TYPE_CHECKING:
     from agent_run_id import Tree
@@ -37,18 +38,16 @@ def named(nodes: list[Tree]) -> list[str | None]:
     return [node.record.name for node in nodes]
 
 
-@st.composite
-def families(draw: st.DrawFn, /, **fields: Any) -> list[RunRecord]:
+def families(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[list[RunRecord]]:
     """The runs of one tree, the root first, each with a parent before it; their clocks agree in nothing."""
-    size = draw(st.integers(1, 10))
-    records = [record(0, **{name: draw(values) for name, values in fields.items()})]
-    for number in range(1, size):
-        parent = draw(st.integers(0, number - 1))
-        started = draw(st.none() | st.integers(-3, 3).map(lambda late: T0 + seconds(late)))
-        process = draw(st.none() | st.sampled_from("ab").map(lambda name: ProcessRecord(id=name)))
-        more = {"started_at": started, "process": process, **{name: draw(values) for name, values in fields.items()}}
-        records.append(record(number, parent, depth=records[parent].depth + 1, **more))
-    return records
+    of_no_matter = ("decisions", "input", "output", "summary", "usage", "session_id", "user_id")
+    clocks: dict[str, Any] = {
+        "started_at": st.none() | st.integers(-3, 3).map(lambda late: T0 + seconds(late)),
+        "process": st.none() | st.sampled_from("ab").map(lambda name: ProcessRecord(id=name)),
+    }
+    usual: dict[str, Any] = {name: st.just(RunRecord.model_fields[name].default) for name in of_no_matter}
+    usual |= {"name": st.sampled_from("ab"), "status": st.just("succeeded")}
+    return run_records(**{**usual, **clocks, **fields})
 
 
 def reports(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[UsageRecord]:

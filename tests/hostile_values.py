@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from agent_run_id.events import encode_fields, encode_line
-from tests.strategies import run_ids
+from agent_run_id.testing import run_ids
 
 __all__ = [
     "ODD_VALUES",
@@ -228,10 +228,10 @@ scalars = st.one_of(
     st.datetimes(),
     st.uuids(),
     st.complex_numbers(),
-    run_ids,
+    run_ids(),
     st.integers(0, len(ODD_VALUES) - 1).map(lambda place: ODD_VALUES[place]),  # their repr may raise
 )
-hashable = st.one_of(any_text, st.integers(), st.none(), st.booleans(), st.floats(), st.binary(max_size=4), run_ids)
+hashable = st.one_of(any_text, st.integers(), st.none(), st.booleans(), st.floats(), st.binary(max_size=4), run_ids())
 hostile_values = st.recursive(
     scalars,
     lambda inner: st.one_of(

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import strategies as st
 
 from agent_run_id import SigningKeys
-from agent_run_id.ids import MAX_DEPTH, RunId
+from agent_run_id.ids import RunId
 from agent_run_id.schema import DecisionRecord, ErrorRecord, RunRecord, UsageRecord
+from agent_run_id.testing import run_ids
 from agent_run_id.tree import Tree, grow
 from agent_run_id.w3c import Member, Trace
 
@@ -22,13 +23,10 @@ __all__ = [
     "Plan",
     "broken_tokens",
     "header_pairs",
-    "json_values",
-    "lineages",
     "member_keys",
     "member_values",
     "members",
     "plans",
-    "run_ids",
     "signing_keys",
     "signings",
     "spans",
@@ -44,36 +42,13 @@ _DIGITS = "0123456789"
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _VISIBLE = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in ",=")
 
-uuid_texts = st.uuids().map(str).filter(lambda text: text != _NIL)
-
-
-@st.composite
-def lineages(draw: st.DrawFn) -> RunId:
-    """A run id at any depth."""
-    depth = draw(st.one_of(st.integers(1, 3), st.integers(1, MAX_DEPTH)))
-    root = draw(uuid_texts)
-    parent = root if depth == 1 else draw(uuid_texts.filter(lambda text: text != root))
-    value = draw(uuid_texts.filter(lambda text: text not in (root, parent)))
-    return RunId.from_token(f"{value}.{parent}.{root}.{depth}")
-
-
-run_ids = st.one_of(uuid_texts.map(RunId), lineages())
-
-json_values = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-(2**62), 2**62)
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
-    max_leaves=12,
-)
+uuid_texts = run_ids(max_depth=0).map(str)
 
 
 @st.composite
 def broken_tokens(draw: st.DrawFn) -> str:
     """A token with one thing wrong."""
-    token = draw(lineages()).token
+    token = draw(run_ids(min_depth=1)).token
     value, parent, root, depth = token.split(".")
     return draw(
         st.sampled_from(
@@ -128,7 +103,7 @@ def traces(*, max_members: int = 6) -> st.SearchStrategy[Trace]:
     return st.builds(Trace, trace_ids, st.integers(0, 3), members(max_size=max_members).map(tuple))
 
 
-traced_run_ids = st.builds(RunId.in_trace, run_ids, traces())
+traced_run_ids = st.builds(RunId.in_trace, run_ids(), traces())
 
 # Signing --------------------------------------------------------------------------------------------------------------
 

@@ -107,6 +107,7 @@ def test_usage_is_that_of_the_tree(world: World) -> None:
             )
 
 
+@pytest.mark.open_runs
 def test_what_is_counted_by_model_is_counted_once(registry: RunRegistry) -> None:
     """A call that two runs report, and a total that includes what was reported below it."""
     with start_run("top") as top:
@@ -161,6 +162,7 @@ def test_another_name_is_given_to_a_run_by_anyone_and_kept_with_its_others(regis
         assert registry.get(name) == record
 
 
+@pytest.mark.open_runs
 def test_a_name_that_two_runs_have_says_so(registry: RunRegistry) -> None:
     one, two = start_run("one", aliases=["T-1"]), start_run("two", aliases=["T-1"])
     with pytest.raises(RunNotFound, match="could be any of 2 runs") as caught:
@@ -170,6 +172,7 @@ def test_a_name_that_two_runs_have_says_so(registry: RunRegistry) -> None:
     assert registry.get("T-2").name == "one"
 
 
+@pytest.mark.open_runs
 def test_a_name_that_also_begins_an_id_says_so(registry: RunRegistry) -> None:
     other = start_run("other")
     run = start_run("run", aliases=[other.id.short()])
@@ -189,6 +192,7 @@ def test_a_name_counts_for_more_than_an_abbreviation_no_log_line_has(name: str, 
         assert registry.get(other.short()).name == "other"
 
 
+@pytest.mark.open_runs
 def test_no_run_can_take_the_id_of_another_for_a_name(registry: RunRegistry) -> None:
     """But the id of one that nobody recorded is a name like any other: others number what they do by UUIDs too."""
     other, elsewhere = start_run("other"), RunId.generate()
@@ -198,6 +202,7 @@ def test_no_run_can_take_the_id_of_another_for_a_name(registry: RunRegistry) -> 
     assert registry.get(elsewhere.value).name == "run"
 
 
+@pytest.mark.open_runs
 def test_a_name_that_begins_the_id_of_its_own_run_names_that(registry: RunRegistry) -> None:
     run = start_run("run")
     run.update(aliases=[run.id.short(), str(run.id)])
@@ -230,6 +235,7 @@ def test_no_name_and_no_run_is_no_name(registry: RunRegistry) -> None:
 # Links ----------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.open_runs
 def test_a_link_is_seen_from_both_ends_and_what_is_no_run_is_kept_as_it_was(registry: RunRegistry) -> None:
     first = start_run("first")
     with start_run("second", links=[first.id, "https://example/run/1"]) as second:

@@ -12,9 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent_run_id import RunContext, RunId, SigningKeys, carriers, configure
+from agent_run_id.testing import run_ids
+from agent_run_id.testing.strategies import json_values
 from agent_run_id.w3c import Trace, read_members, read_traceparent
 from tests.carriers_table import FIELDS, READ, TRACED, WRITTEN, Pairs, Shape
-from tests.strategies import header_pairs, json_values, run_ids, signing_keys, signings, spans, traced_run_ids, traces
+from tests.strategies import header_pairs, signing_keys, signings, spans, traced_run_ids, traces
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,7 +45,7 @@ def trace_in(shape: Shape, carrier: Any) -> tuple[str, str]:
 
 @written
 @of_each
-@given(run_id=run_ids | traced_run_ids, pairs=header_pairs, keys=signings)
+@given(run_id=run_ids() | traced_run_ids, pairs=header_pairs, keys=signings)
 def test_what_is_injected_is_extracted_with_its_lineage_and_nothing_else_changes(
     shape: Shape, run_id: RunId, pairs: Pairs, keys: SigningKeys | None
 ) -> None:
@@ -59,7 +61,7 @@ def test_what_is_injected_is_extracted_with_its_lineage_and_nothing_else_changes
 
 @written
 @of_each
-@given(run_id=run_ids, keys=signing_keys)
+@given(run_id=run_ids(), keys=signing_keys)
 def test_with_no_keys_named_those_of_configure_sign_and_verify(shape: Shape, run_id: RunId, keys: SigningKeys) -> None:
     configure(signing_keys=keys)
     try:
@@ -76,7 +78,7 @@ def test_with_no_keys_named_those_of_configure_sign_and_verify(shape: Shape, run
 
 @pytest.mark.parametrize(("name", "carrier", "make"), READ, ids=[name for name, _, _ in READ])
 @of_each
-@given(run_id=run_ids, keys=signings)
+@given(run_id=run_ids(), keys=signings)
 def test_every_shape_is_read(
     name: str, carrier: Any, make: Callable[[Pairs], Any], run_id: RunId, keys: SigningKeys | None
 ) -> None:
@@ -88,7 +90,7 @@ def test_every_shape_is_read(
 
 @traced
 @of_each
-@given(run_id=run_ids.filter(lambda run_id: run_id.depth < 65_535), trace=traces(max_members=31), keys=signings)
+@given(run_id=run_ids().filter(lambda run_id: run_id.depth < 65_535), trace=traces(max_members=31), keys=signings)
 def test_somebody_elses_trace_goes_on_where_there_is_room_for_it(
     shape: Shape, run_id: RunId, trace: Trace, keys: SigningKeys | None
 ) -> None:
@@ -116,7 +118,7 @@ def test_a_trace_without_a_run_goes_on_too(shape: Shape, trace: Trace, pairs: Pa
 
 @traced
 @of_each
-@given(run_id=run_ids | traced_run_ids)
+@given(run_id=run_ids() | traced_run_ids)
 def test_a_trace_is_that_of_the_root_or_the_callers_and_each_injection_has_a_parent_id_of_its_own(
     shape: Shape, run_id: RunId
 ) -> None:
@@ -131,7 +133,7 @@ def test_a_trace_is_that_of_the_root_or_the_callers_and_each_injection_has_a_par
 
 @written
 @of_each
-@given(run_id=run_ids | traced_run_ids, earlier=run_ids, pairs=header_pairs, keys=signings)
+@given(run_id=run_ids() | traced_run_ids, earlier=run_ids(), pairs=header_pairs, keys=signings)
 def test_a_second_injection_takes_the_place_of_the_first(
     shape: Shape, run_id: RunId, earlier: RunId, pairs: Pairs, keys: SigningKeys | None
 ) -> None:
@@ -153,7 +155,7 @@ def test_a_second_injection_takes_the_place_of_the_first(
 
 @written
 @of_each
-@given(run_id=run_ids | traced_run_ids, pairs=header_pairs, keys=signings)
+@given(run_id=run_ids() | traced_run_ids, pairs=header_pairs, keys=signings)
 def test_without_a_run_what_is_ours_goes_and_the_rest_stays(
     shape: Shape, run_id: RunId, pairs: Pairs, keys: SigningKeys | None
 ) -> None:
@@ -168,7 +170,7 @@ def test_without_a_run_what_is_ours_goes_and_the_rest_stays(
 
 @traced
 @of_each
-@given(trace=traces(), span=spans, stale=run_ids)
+@given(trace=traces(), span=spans, stale=run_ids())
 def test_without_a_run_a_trace_that_is_not_ours_stays_as_it_is(
     shape: Shape, trace: Trace, span: str, stale: RunId
 ) -> None:
@@ -186,7 +188,7 @@ def test_without_a_run_a_trace_that_is_not_ours_stays_as_it_is(
 
 @pytest.mark.parametrize("shape", [shape for shape in TRACED if shape.name not in SINGLE], ids=repr)
 @of_each
-@given(run_id=run_ids, place=st.integers(0, 3))
+@given(run_id=run_ids(), place=st.integers(0, 3))
 def test_ours_is_found_in_whichever_of_several_headers_it_is(shape: Shape, run_id: RunId, place: int) -> None:
     fields = list(carriers.headers.inject({}, run_id).items())
     carrier = shape.make([*fields[:place], ("tracestate", "vendor=1"), *fields[place:]])
@@ -222,7 +224,7 @@ QUERY = "abc=&;%+/?\xe9 01"
     st.sampled_from(["", "/", "/p", "https://a.example/p", "//a.example"]),
     st.none() | st.text(QUERY),
     st.none() | st.text(f"{QUERY}#"),
-    run_ids,
+    run_ids(),
     signings,
 )
 def test_every_other_byte_of_a_url_stays_as_it_is(
@@ -241,7 +243,7 @@ def test_every_other_byte_of_a_url_stays_as_it_is(
     assert carriers.query.inject(url, None) == url
 
 
-@given(st.text("abc=&;%+/\xe9 01").filter(lambda text: not text.startswith("/")), run_ids)
+@given(st.text("abc=&;%+/\xe9 01").filter(lambda text: not text.startswith("/")), run_ids())
 def test_every_other_byte_of_a_bare_query_stays_as_it_is(query: str, run_id: RunId) -> None:
     filled = carriers.query.inject(query, run_id)
     assert filled == f"{query}&run_id={run_id.token}".removeprefix("&" if not query else "")
@@ -249,7 +251,7 @@ def test_every_other_byte_of_a_bare_query_stays_as_it_is(query: str, run_id: Run
     assert carriers.query.inject(query, None) == query
 
 
-@given(st.dictionaries(st.text(), json_values, max_size=4), forms, run_ids)
+@given(st.dictionaries(st.text(), json_values, max_size=4), forms, run_ids())
 def test_every_other_character_of_a_json_text_stays_as_it_is(
     content: dict[str, Any], form: dict[str, Any], run_id: RunId
 ) -> None:
@@ -264,7 +266,7 @@ def test_every_other_character_of_a_json_text_stays_as_it_is(
 
 @written
 @of_each
-@given(run_id=run_ids | traced_run_ids, pairs=header_pairs, keys=signings)
+@given(run_id=run_ids() | traced_run_ids, pairs=header_pairs, keys=signings)
 def test_nothing_that_is_written_can_break_a_line(
     shape: Shape, run_id: RunId, pairs: Pairs, keys: SigningKeys | None
 ) -> None:

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from agent_run_id import Inbound, RunId, SigningKeys, carriers, configure
 from agent_run_id.carriers import fields
 from agent_run_id.ids import MAX_DEPTH
+from agent_run_id.testing import run_ids
 from agent_run_id.w3c import Trace, read_traceparent
 from tests.programs import run_program
-from tests.strategies import lineages, traces
+from tests.strategies import traces
 
 KEYS = [SigningKeys({"a": b"a" * 16}), SigningKeys({"b": b"b" * 16, "a": b"a" * 16})]
 keyrings = st.sampled_from([None, None, None, None, *KEYS])
@@ -29,8 +30,8 @@ def shown(found: Inbound) -> tuple[Any, ...]:
 @st.composite
 def families(draw: st.DrawFn) -> list[RunId]:
     """Ids that are easily mixed up: equal ones with another lineage, or in another trace."""
-    run_id = draw(lineages())
-    other = draw(lineages())
+    run_id = draw(run_ids(min_depth=1))
+    other = draw(run_ids(min_depth=1))
     trace = draw(traces())
     own = Trace(run_id.root_id.replace("-", ""), draw(st.integers(0, 3)), trace.members)
     parent, root = other.parent_id, other.root_id

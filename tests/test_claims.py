@@ -69,6 +69,7 @@ run.end()
 """
 
 
+@pytest.mark.open_runs
 def test_an_owner_whose_first_journal_is_gone_is_alive(registry: RunRegistry) -> None:
     """Retention takes it, too, once the process has gone on in another."""
     before, after = ari.hand_off("job", 1), ari.hand_off("job", 2)
@@ -81,6 +82,7 @@ def test_an_owner_whose_first_journal_is_gone_is_alive(registry: RunRegistry) ->
     assert (ari.accept(before).attempt, ari.accept(after).attempt) == (2, 2)
 
 
+@pytest.mark.open_runs
 def test_nobody_is_robbed_because_nothing_can_be_opened(
     registry: RunRegistry, processes: list[Simulated], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -92,6 +94,7 @@ def test_nobody_is_robbed_because_nothing_can_be_opened(
     assert ari.accept(message).first == "running"
 
 
+@pytest.mark.open_runs
 def test_a_pipe_in_the_place_of_a_journal_keeps_nobody_waiting(registry: RunRegistry) -> None:
     message = ari.hand_off("job", 1)
     ari.accept(message)
@@ -102,6 +105,7 @@ def test_a_pipe_in_the_place_of_a_journal_keeps_nobody_waiting(registry: RunRegi
     assert ari.accept(message).attempt == 2
 
 
+@pytest.mark.open_runs
 def test_a_claim_of_a_later_version_is_somebody_s_who_cannot_be_seen(registry: RunRegistry) -> None:
     message = ari.hand_off("job", 1)
     folder_of(registry).mkdir()
@@ -131,6 +135,7 @@ def test_what_was_seen_of_a_thief_does_not_count_against_the_owner(
     assert registry.get(run.id).output == "mine"
 
 
+@pytest.mark.open_runs
 def test_a_run_that_is_over_is_not_gone_on_with_when_its_claims_are_forgotten(registry: RunRegistry) -> None:
     with ari.start_run("agent") as run:
         run.pause("a person")
@@ -197,6 +202,7 @@ def test_where_all_claims_were_removed_the_last_change_of_hands_is_the_last(
 # Disks ----------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.open_runs
 def test_a_claim_that_cannot_be_changed_goes(registry: RunRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
     """Or a message that comes again would be told for ever that somebody is at it."""
     message = ari.hand_off("job", 1)
@@ -208,6 +214,7 @@ def test_a_claim_that_cannot_be_changed_goes(registry: RunRegistry, monkeypatch:
     assert (again.duplicate_of, again.first) == (None, None)
 
 
+@pytest.mark.open_runs
 def test_a_pointer_that_cannot_be_made_costs_the_claim_nothing(
     registry: RunRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -235,6 +242,7 @@ def test_where_links_never_can_be_made_work_goes_on(registry: RunRegistry, monke
     assert registry.get(message.run_id).status == "succeeded"
 
 
+@pytest.mark.open_runs
 def test_a_retry_whose_process_died_before_it_said_so_is_still_one(
     registry: RunRegistry, processes: list[Simulated], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -252,6 +260,7 @@ def test_a_retry_whose_process_died_before_it_said_so_is_still_one(
 # What nobody will ask about any more ----------------------------------------------------------------------------------
 
 
+@pytest.mark.open_runs
 def test_chains_go_as_a_whole_when_nobody_will_ask(registry: RunRegistry) -> None:
     """The last claim of a chain decides; and what points to it goes with it."""
     message, other = ari.hand_off("job", 1), ari.hand_off("job", 2)
@@ -272,6 +281,7 @@ def test_chains_go_as_a_whole_when_nobody_will_ask(registry: RunRegistry) -> Non
     assert {len(path.name) for path in folder_of(registry).iterdir()} <= {32}
 
 
+@pytest.mark.open_runs
 def test_the_link_of_a_process_goes_when_that_is_dead(registry: RunRegistry) -> None:
     message = ari.hand_off("job", 1)
     run_program(f"import agent_run_id as ari\nari.accept({message.to_json()!r})", directory=registry.directory)
@@ -282,6 +292,7 @@ def test_the_link_of_a_process_goes_when_that_is_dead(registry: RunRegistry) -> 
     assert len([path for path in folder_of(registry).iterdir() if len(path.name) == 32]) == 1
 
 
+@pytest.mark.open_runs
 def test_a_process_that_lives_long_leaves_few(registry: RunRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(claims, "_REMEMBERED", 5)
     messages = [ari.hand_off("job", place) for place in range(20)]

@@ -148,6 +148,7 @@ def test_a_number_that_json_has_not_is_a_text() -> None:
     assert json.loads(encoded({"a": [float("nan"), float("-inf")]})) == {"a": ["NaN", "-Infinity"]}
 
 
+@pytest.mark.open_runs
 def test_a_tree_deeper_than_the_stack_is_drawn_and_nested(registry: RunRegistry) -> None:
     depth, run_id = sys.getrecursionlimit() + 100, RunId.generate()
     for level in range(depth):

@@ -55,6 +55,7 @@ def test_what_is_not_found_ends_with_5(command: str, reference: str) -> None:
     assert is_harmless(done.stderr)
 
 
+@pytest.mark.open_runs
 def test_an_ambiguous_reference_ends_with_5_and_lists_the_candidates(registry: RunRegistry) -> None:
     ids = [RunId(f"abcdef00-0000-4000-8000-00000000000{digit}") for digit in "12"]
     for run_id in ids:

@@ -11,7 +11,8 @@ from hypothesis import given
 from agent_run_id import diff
 from agent_run_id.comparing import canonical, masked, same
 from agent_run_id.schema import DecisionRecord, ErrorRecord
-from tests.strategies import Plan, json_values
+from agent_run_id.testing.strategies import json_values
+from tests.strategies import Plan
 
 if TYPE_CHECKING:
     from pydantic import JsonValue

@@ -22,7 +22,9 @@ from agent_run_id import (
     current_run_id,
     start_run,
 )
-from tests.strategies import broken_tokens, json_values, run_ids, signing_keys, signings
+from agent_run_id.testing import run_ids
+from agent_run_id.testing.strategies import json_values
+from tests.strategies import broken_tokens, signing_keys, signings
 
 
 class Order(BaseModel):
@@ -37,7 +39,7 @@ def sent(run_id: RunId | None) -> str | None:
     return None if run_id is None else run_id.token
 
 
-@given(orders, run_ids, signings)
+@given(orders, run_ids(), signings)
 def test_a_payload_and_its_run_survive_the_wire(order: Order, run_id: RunId, keys: SigningKeys | None) -> None:
     envelope = Envelope.wrap(order, run_id, keys=keys)
     for text in (
@@ -55,7 +57,7 @@ def test_a_payload_and_its_run_survive_the_wire(order: Order, run_id: RunId, key
     assert copied == envelope
 
 
-@given(orders, run_ids, run_ids, signings)
+@given(orders, run_ids(), run_ids(), signings)
 def test_what_carriers_body_writes_is_an_envelope(
     order: Order, run_id: RunId, earlier: RunId, keys: SigningKeys | None
 ) -> None:
@@ -107,7 +109,7 @@ def test_it_is_wrapped_in_the_current_run_and_opened_in_the_senders() -> None:
     assert Envelope.wrap(1, RunId.generate()).agent_run is not None
 
 
-@given(run_ids.filter(lambda run_id: run_id.depth < 65_535), signing_keys, signing_keys)
+@given(run_ids().filter(lambda run_id: run_id.depth < 65_535), signing_keys, signing_keys)
 def test_with_keys_only_what_they_signed_is_opened_in_its_run(
     run_id: RunId, keys: SigningKeys, others: SigningKeys
 ) -> None:
@@ -132,7 +134,7 @@ def test_there_are_no_other_policies() -> None:
         pass
 
 
-@given(run_ids, signings)
+@given(run_ids(), signings)
 def test_its_schema_describes_what_is_written(run_id: RunId, keys: SigningKeys | None) -> None:
     schema = Envelope[Order].model_json_schema()
     assert schema["required"] == ["payload"]

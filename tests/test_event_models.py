@@ -14,13 +14,13 @@ from pydantic import ValidationError
 
 from agent_run_id import RunId, child_env, event_schema, start_run
 from agent_run_id.event_models import MODELS, Event, OtherEvent, parse
-from agent_run_id.testing import capture_runs
+from agent_run_id.testing import capture_runs, run_ids
+from agent_run_id.testing.strategies import json_values
 from tests.event_format import PUBLISHED
 from tests.event_format.calls import mistyped, record, typed
 from tests.event_format.validation import is_valid, problems
 from tests.journal_programs.houses import bundles, eager, keep
 from tests.journal_programs.journals import journals_of
-from tests.strategies import json_values, run_ids
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -139,7 +139,7 @@ def test_unknown_fields_are_valid_and_survive_a_round_trip(name: str, later: dic
     assert survives(json.dumps(line).encode())
 
 
-@given(st.text().filter(lambda name: name not in MODELS), run_ids, st.dictionaries(names, json_values, max_size=3))
+@given(st.text().filter(lambda name: name not in MODELS), run_ids(), st.dictionaries(names, json_values, max_size=3))
 def test_unknown_types_are_valid_and_survive_a_round_trip(name: str, run_id: RunId, fields: dict[str, Any]) -> None:
     line = {"v": 1, "type": name, "run": run_id.token, "time": 1, "seq": 1, **fields}
     assert is_valid(line)

@@ -107,7 +107,7 @@ def test_roots_are_found_by_when_they_started(world: World, data: st.DataObject)
 def test_what_is_found_under_a_run_is_everything_below_it_and_not_the_run(registry: RunRegistry) -> None:
     with start_run("top") as top, start_run("middle") as middle, start_run("bottom"):
         pass
-    start_run("elsewhere")
+    start_run("elsewhere").end()
     assert {run.name for run in registry.find(under=top.id)} == {"middle", "bottom"}
     assert [run.name for run in registry.find(under=middle.id.short())] == ["bottom"]
     assert registry.find(under=middle.id, root_only=True) == []
@@ -116,7 +116,7 @@ def test_what_is_found_under_a_run_is_everything_below_it_and_not_the_run(regist
 
 
 def test_a_length_of_time_is_that_long_ago(registry: RunRegistry) -> None:
-    start_run("now")
+    start_run("now").end()
     assert [run.name for run in registry.find(since=timedelta(minutes=1))] == ["now"]
     assert registry.find(until=timedelta(minutes=1)) == []
     assert registry.roots(until=timedelta(minutes=1)) == []
@@ -137,7 +137,7 @@ def test_a_time_is_the_same_in_every_zone(tmp_path: Path) -> None:
     "moment", [datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC), timedelta.max, timedelta.min]
 )
 def test_a_time_as_far_away_as_there_are_times_is_a_time(moment: Any, registry: RunRegistry) -> None:
-    start_run("now")
+    start_run("now").end()
     later = moment in (datetime.max.replace(tzinfo=UTC), timedelta.min)
     assert len(registry.find(since=moment)) == (not later)
     assert len(registry.find(until=moment)) == later
@@ -163,6 +163,6 @@ def test_a_condition_that_cannot_be_met_by_anything_says_what_to_type(
 
 
 def test_a_limit_may_be_larger_than_anything_can_be_counted(registry: RunRegistry) -> None:
-    start_run("now")
+    start_run("now").end()
     assert len(registry.find(limit=2**70)) == len(registry.roots(limit=2**70)) == 1
     assert len(registry.find(limit=0)) == len(registry.roots(limit=0)) == 0

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from agent_run_id.folding import FOLDED, FoldedRun, StoredEvent, fold, in_order
 from agent_run_id.tenures import HANDING
+from agent_run_id.testing.strategies import json_values
 from tests.journal_programs.worlds import OTHERS, STARTS
-from tests.strategies import json_values
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -201,6 +201,7 @@ def test_what_cannot_be_read_costs_itself_alone(tmp_path: Path) -> None:
 # Below a run ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.open_runs
 def test_a_watch_of_a_run_is_of_all_below_it_at_any_depth_in_any_process(registry: RunRegistry) -> None:
     """Also where no token leads all the way up: each names its parent and its root alone."""
     with start_run("other"), start_run("top") as top, start_run("child") as child:

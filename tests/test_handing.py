@@ -88,6 +88,7 @@ def test_a_message_that_only_carries_the_run_of_its_sender_begins_a_run_below_th
 
 
 @pytest.mark.parametrize("theirs", ["the sender's run", "a foreign trace", "nonsense", "nothing"])
+@pytest.mark.open_runs
 def test_a_run_that_is_handed_over_wins_over_what_comes_along(registry: RunRegistry, theirs: str) -> None:
     """As what a client puts into headers by itself; whichever of the two it stands in."""
     with ari.start_run("sender") as sender:
@@ -104,6 +105,7 @@ def test_a_run_that_is_handed_over_wins_over_what_comes_along(registry: RunRegis
     assert registry.get(sender.id).status == "succeeded"
 
 
+@pytest.mark.open_runs
 def test_a_mark_of_an_earlier_hop_hands_nothing_over(registry: RunRegistry) -> None:
     """A worker that passes on the headers it got has put its own run there."""
     message = ari.hand_off("job", 1)
@@ -129,6 +131,7 @@ class Hostile:
         raise ValueError(name)
 
 
+@pytest.mark.open_runs
 def test_nothing_in_a_message_raises(registry: RunRegistry) -> None:
     message = ari.hand_off("job", 1)
     assert ari.accept(Hostile(), headers=message.headers).id == message.run_id
@@ -147,6 +150,7 @@ def test_a_message_without_a_run_begins_a_tree_of_its_own(registry: RunRegistry,
     assert registry.get(run.id).status == "succeeded"
 
 
+@pytest.mark.open_runs
 def test_a_payload_is_a_model_or_what_json_has(registry: RunRegistry) -> None:
     assert ari.accept(ari.hand_off("job", Order(city="Oslo")).to_json()).payload == {"city": "Oslo"}
     assert ari.accept(ari.hand_off("job", "ü \udc80").to_json()).payload == "ü ?"
@@ -161,6 +165,7 @@ def test_a_payload_is_a_model_or_what_json_has(registry: RunRegistry) -> None:
     assert ari.accept("not ours", headers=message.headers).id == message.run_id
 
 
+@pytest.mark.open_runs
 def test_policies_and_keys_hold_for_messages_too(registry: RunRegistry) -> None:
     message = ari.hand_off("job", 1)
     linked = ari.accept(message.to_json(), policy="link")
@@ -197,6 +202,7 @@ def test_what_cannot_be_sent_has_failed_and_what_is_taken_back_is_cancelled(regi
     assert registry.get(message.run_id).refused_ends == 0
 
 
+@pytest.mark.open_runs
 def test_work_as_deep_as_runs_may_be_can_be_handed_over(registry: RunRegistry) -> None:
     ari.configure(max_depth=1)
     try:
@@ -211,6 +217,7 @@ def test_work_as_deep_as_runs_may_be_can_be_handed_over(registry: RunRegistry) -
         ari.configure(max_depth=65_535)
 
 
+@pytest.mark.open_runs
 def test_the_count_of_a_broker_is_believed_where_nothing_else_is_known(registry: RunRegistry) -> None:
     message = ari.hand_off("job", 1)
     assert ari.accept(message, attempt=4).attempt == 4
@@ -371,6 +378,7 @@ def test_where_no_claims_can_be_made_events_alone_tell(registry: RunRegistry, tm
         assert [attempt.status for attempt in record.attempts] == [None, "paused"]
 
 
+@pytest.mark.open_runs
 def test_a_run_that_waits_is_found_with_its_lineage_by_its_bare_id(registry: RunRegistry) -> None:
     """What the process that resumes it sends on is to know where it belongs."""
     with ari.start_run("top"), ari.start_run("below") as run:
@@ -378,6 +386,7 @@ def test_a_run_that_waits_is_found_with_its_lineage_by_its_bare_id(registry: Run
     assert ari.resume(run.id.value).id.token == run.id.token
 
 
+@pytest.mark.open_runs
 def test_what_failed_is_tried_again_under_the_key_it_is_given(registry: RunRegistry) -> None:
     with ari.start_run("sender") as sender:
         message = ari.hand_off("job", 1, key="k")

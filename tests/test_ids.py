@@ -20,8 +20,9 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from agent_run_id import ConfigurationError, InvalidRunIdError, InvalidTokenError, RunDepthError, RunId, configure
 from agent_run_id.ids import MAX_DEPTH
+from agent_run_id.testing import run_ids
 from tests.programs import run_program
-from tests.strategies import broken_tokens, lineages, run_ids, uuid_texts
+from tests.strategies import broken_tokens, uuid_texts
 
 SOME_UUID = "3f2a8c1d-0b5e-4c7a-9d1f-6e8a2b4c5d6e"
 
@@ -54,7 +55,7 @@ def test_none_as_parent_makes_a_root() -> None:
     assert RunId.generate(parent=None).is_root
 
 
-@given(run_ids)
+@given(run_ids())
 def test_a_child_names_its_parent_keeps_the_root_and_is_one_deeper(parent: RunId) -> None:
     if parent.depth == MAX_DEPTH:
         with pytest.raises(RunDepthError):
@@ -66,7 +67,7 @@ def test_a_child_names_its_parent_keeps_the_root_and_is_one_deeper(parent: RunId
     assert RunId.from_token(child.token).token == child.token
 
 
-@given(run_ids)
+@given(run_ids())
 def test_parse_is_the_inverse_of_print(run_id: RunId) -> None:
     again = RunId.from_token(run_id.token)
     assert again.token == run_id.token
@@ -80,7 +81,7 @@ def test_parse_is_the_inverse_of_print(run_id: RunId) -> None:
     assert hash(again) == hash(run_id)
 
 
-@given(run_ids)
+@given(run_ids())
 def test_a_token_begins_with_the_uuid_and_fits_in_116_characters(run_id: RunId) -> None:
     assert run_id.token.startswith(str(run_id))
     assert len(run_id.token) <= 116
@@ -172,7 +173,7 @@ def test_format_pads_like_text() -> None:
     assert f"{RunId(SOME_UUID):>40}" == f"    {SOME_UUID}"
 
 
-@given(lineages())
+@given(run_ids(min_depth=1))
 def test_pickle_and_copy_keep_the_lineage(run_id: RunId) -> None:
     for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):
         data = pickle.dumps(run_id, protocol)
@@ -187,7 +188,7 @@ def test_it_pickles_under_its_public_name() -> None:
     assert b"agent_run_id.ids" not in pickle.dumps(RunId.generate())
 
 
-@given(run_ids, st.lists(run_ids, max_size=3))
+@given(run_ids(), st.lists(run_ids(), max_size=3))
 def test_a_pydantic_model_keeps_the_lineage_through_json_and_python(run: RunId, others: list[RunId]) -> None:
     holder = Holder(run=run, others=others)
     for again in (
@@ -211,7 +212,7 @@ def test_pydantic_refuses_the_rest_with_its_own_error(value: Any) -> None:
         Holder.model_validate({"run": value})
 
 
-@given(run_ids)
+@given(run_ids())
 def test_the_json_schema_accepts_every_token(run_id: RunId) -> None:
     import re
 

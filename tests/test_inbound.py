@@ -32,9 +32,10 @@ from agent_run_id import (
 )
 from agent_run_id.ids import MAX_DEPTH
 from agent_run_id.scope import current_parent
+from agent_run_id.testing import run_ids
 from agent_run_id.w3c import Trace, read_traceparent
 from tests.programs import run_program
-from tests.strategies import run_ids, spans, trace_ids, traced_run_ids, traces
+from tests.strategies import spans, trace_ids, traced_run_ids, traces
 
 if TYPE_CHECKING:
     import uuid
@@ -56,8 +57,8 @@ each = pytest.mark.parametrize("inbound", ALL.values(), ids=ALL)
 
 inbounds = st.builds(
     Inbound,
-    st.none() | run_ids | traced_run_ids,
-    link=st.none() | run_ids,
+    st.none() | run_ids() | traced_run_ids,
+    link=st.none() | run_ids(),
     refused=st.none() | st.text(),
     trace=st.none() | traces(),
 )
@@ -114,6 +115,7 @@ def test_what_these_tests_use_is_what_they_say() -> None:
 
 
 @each
+@pytest.mark.open_runs
 def test_a_run_starts_under_what_came_in_and_under_nothing_else(inbound: Inbound, registry: RunRegistry) -> None:
     @traced
     def call() -> None:
@@ -139,6 +141,7 @@ def test_a_run_starts_under_what_came_in_and_under_nothing_else(inbound: Inbound
 
 
 @each
+@pytest.mark.open_runs
 def test_as_a_decorator_it_is_the_same_for_every_kind_of_function(inbound: Inbound) -> None:
     seen: list[tuple[RunId | None, RunId]] = []
 
@@ -186,7 +189,7 @@ def test_as_a_decorator_it_is_the_same_for_every_kind_of_function(inbound: Inbou
         assert place_of(started) == expected_under(inbound)
 
 
-@given(run_ids.filter(lambda run_id: run_id.depth < MAX_DEPTH - 1), traces(), spans)
+@given(run_ids().filter(lambda run_id: run_id.depth < MAX_DEPTH - 1), traces(), spans)
 def test_a_trace_goes_down_the_tree_and_its_parent_id_does_not(run_id: RunId, trace: Trace, span: str) -> None:
     fields = carriers.headers.inject({}, run_id.in_trace(trace))
     fields["traceparent"] = f"00-{trace.trace_id}-{span}-{trace.flags:02x}"
@@ -252,6 +255,7 @@ def place_here() -> tuple[bool, str | None, Trace | None]:
 
 
 @pytest.mark.parametrize("wall", [in_thread, in_pool, in_process, carried, bound])
+@pytest.mark.open_runs
 def test_what_came_in_without_a_run_crosses_the_walls_too(wall: Callable[[Callable[[], Any]], Any]) -> None:
     link = RunId.generate()
     with RunContext(Inbound(link=link, trace=FOREIGN)):

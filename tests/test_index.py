@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from agent_run_id import RunId, RunRegistry
 from agent_run_id.index import folder as folder_room
 from agent_run_id.reading import state_of
+from agent_run_id.testing.strategies import json_values
 from tests.journal_programs.indexes import NAME, SEEN, index_of, started
 from tests.journal_programs.journals import encode, event, held, journals_of, write_journal
 from tests.journal_programs.programs import Program
 from tests.journal_programs.worlds import Part, World, everything, worlds
-from tests.strategies import json_values
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent_run_id import RunRegistry
-from agent_run_id.index import update as index_room
+from agent_run_id.index import folder as index_room
 from agent_run_id.reading import state_of
 from tests.journal_programs.journals import events_by_process, journals_of
 from tests.journal_programs.programs import Program, run_program

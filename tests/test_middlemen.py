@@ -22,6 +22,7 @@ from agent_run_id import Envelope, RunId, SigningKeys, carriers, child_env, curr
 from agent_run_id.ids import random_span
 from agent_run_id.integrations.asgi import RunMiddleware
 from agent_run_id.integrations.httpx import instrument
+from agent_run_id.testing import assert_tree
 
 from .services import TLS, Handler, client_of, listening, opened, post, serving
 
@@ -261,12 +262,15 @@ async def test_a_tool_of_an_mcp_server_is_under_the_run_that_calls_it(registry: 
         assert (run_id.parent_id, run_id.root_id, run_id.depth) == (look.id.value, look.id.root_id, 2)
         assert trace_id == expected
     assert unknown[0].is_root
-    assert [node.record.name for node in registry.tree(look.id.root_id)] == [
-        "plan",
-        "look",
-        "forecast Oslo",
-        "forecast Voss",
-    ]
+    assert_tree(
+        registry.tree(look.id.root_id),
+        """
+        plan
+            look
+                forecast Oslo
+                forecast Voss
+        """,
+    )
     assert len(registry.tree(deploy.id)) == 1  # the server joined it, and serves everybody
 
 
@@ -319,18 +323,18 @@ def test_three_services_that_stream_to_each_other_are_one_tree_for_each_request(
             text = client.get(f"{target}/nobody").text
         assert text.splitlines()[3] == "nobody"
     for trip, run_id in plans.items():
-        nodes = list(registry.tree(run_id))
-        assert [(node.record.name, node.record.kind, node.record.depth) for node in nodes] == [
-            (f"plan {trip}", "task", 0),
-            (f"GET /a/{trip}", "request", 1),
-            (f"GET 127.0.0.1/b/{trip}", "http", 2),
-            (f"GET /b/{trip}", "request", 3),
-            (f"GET 127.0.0.1/c/{trip}", "http", 4),
-            (f"GET /c/{trip}", "request", 5),
-            (f"search {trip}", "task", 6),
-        ]
-        assert {node.record.status for node in nodes} == {"succeeded"}
-        assert [node.record.parent_id for node in nodes[1:]] == [node.record.id for node in nodes[:-1]]
-        assert {node.record.root_id for node in nodes} == {run_id.value}
+        assert_tree(
+            registry.tree(run_id),
+            f"""
+            plan {trip} [task]
+              GET /a/{trip} [request]
+                GET 127.0.0.1/b/{trip} [http]
+                  GET /b/{trip} [request]
+                    GET 127.0.0.1/c/{trip} [http]
+                      GET /c/{trip} [request]
+                        search {trip} [task]
+            """,
+        )
+        assert {node.record.root_id for node in registry.tree(run_id)} == {run_id.value}
     assert len(registry.tree("@last")) == 6
     assert registry.get("@last").name == "GET /a/nobody"

@@ -264,6 +264,7 @@ run.end(output="the parent's")
 
 
 @pytest.mark.parametrize("accepted", [False, True])
+@pytest.mark.open_runs
 def test_a_forked_child_neither_ends_nor_pauses_the_run_of_its_parent(registry: RunRegistry, *, accepted: bool) -> None:
     message = ari.hand_off("job", "payload")
     given = [message.to_json().decode()] if accepted else []

@@ -69,7 +69,7 @@ def test_every_error_is_of_the_tree_and_of_a_builtin() -> None:
         error = getattr(errors, name)
         assert issubclass(error, errors.AgentRunError | Warning)
         if error is not errors.AgentRunError:
-            assert issubclass(error, ValueError | RecursionError | OSError | LookupError | Warning)
+            assert issubclass(error, ValueError | RecursionError | OSError | LookupError | ImportError | Warning)
         assert name in (errors.__doc__ or "")
 
 

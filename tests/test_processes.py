@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 from agent_run_id import BoundProcess, BoundProcessPoolExecutor, RunContext, RunId, child_env, configure, start_run
 from agent_run_id.carriers import environ
+from agent_run_id.testing import run_ids
 from tests.programs import run_program
-from tests.strategies import broken_tokens, run_ids
+from tests.strategies import broken_tokens
 
 if TYPE_CHECKING:
     from agent_run_id import RunRegistry
@@ -30,7 +31,7 @@ print(run_id.token if run_id else None)
 """
 
 
-@given(run_ids)
+@given(run_ids())
 def test_the_environment_carries_the_lineage(run_id: RunId) -> None:
     with RunContext(run_id):
         env = child_env()

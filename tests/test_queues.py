@@ -16,13 +16,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent_run_id import Carried, RunContext, RunId, carry, current_run_id, received
-from tests.strategies import run_ids
+from agent_run_id.testing import run_ids
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-@given(run_ids, st.integers() | st.text() | st.lists(st.integers()))
+@given(run_ids(), st.integers() | st.text() | st.lists(st.integers()))
 def test_an_item_pickles_with_the_lineage_of_its_run(run_id: RunId, item: Any) -> None:
     with RunContext(run_id):
         carried = pickle.loads(pickle.dumps(carry(item)))  # noqa: S301

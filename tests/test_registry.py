@@ -95,10 +95,10 @@ def test_the_last_is_the_root_that_started_latest(registry: RunRegistry) -> None
     with start_run("first", parent=ROOT):
         pass
     with start_run("second", parent=ROOT):
-        start_run("a child")
+        start_run("a child").end()
     assert registry.get("@last").name == "second"
     assert registry.tree("@last").record.name == "second"
-    start_run("under a run nobody recorded", parent=RunId.generate())
+    start_run("under a run nobody recorded", parent=RunId.generate()).end()
     assert registry.get("@last").name == "under a run nobody recorded"
 
 

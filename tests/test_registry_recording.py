@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent_run_id import RunContext, RunId, RunRegistry, StoreError, start_run
+from agent_run_id.testing import assert_tree
 from tests.journal_programs.journals import journals_of
 from tests.journal_programs.programs import run_program
 from tests.journal_programs.worlds import everything
@@ -59,10 +60,7 @@ def test_the_id_everybody_began_with_is_enough(tmp_path: Path) -> None:
             child = registry.start(RunId.generate(parent=run_id), name="child")
         child.end(error="boom")
         registry.finish(run_id, status="cancelled")
-        assert [(n.record.name, n.record.status, n.record.user_id) for n in registry.tree(run_id)] == [
-            ("run", "cancelled", "u"),
-            ("child", "failed", "u"),
-        ]
+        assert_tree(registry, "run cancelled user_id=u\n  child failed user_id=u error=boom")
 
 
 def test_only_the_first_end_counts_and_only_a_status_there_is(tmp_path: Path) -> None:

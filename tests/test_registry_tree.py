@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent_run_id import RunId, RunRecord, RunRegistry, start_run
+from agent_run_id.testing import assert_tree
 from tests.journal_programs.journals import T0, crafted, event, started
 from tests.journal_programs.worlds import forests
 
@@ -118,17 +119,22 @@ def test_events_are_in_the_order_their_process_recorded_them_whatever_its_clock_
 def test_a_parent_that_was_never_recorded_is_shown_as_such(registry: RunRegistry) -> None:
     unseen = RunId.generate()
     first, second = (start_run(name, parent=unseen, user_id="u") for name in ("first", "second"))
+    first.end()
     with second:
         start_run("below").end()
     record = registry.get(unseen)
     assert (record.status, record.name, record.started_at, record.process) == (None, None, None, None)
     tree = registry.tree(unseen)
-    assert [(node.record.name, node.record.depth, node.detached) for node in tree] == [
-        (None, 0, False),
-        ("first", 1, False),
-        ("second", 1, False),
-        ("below", 2, False),
-    ]
+    assert_tree(
+        tree,
+        """
+        (not recorded) unknown
+            first
+            second
+                below
+        """,
+    )
+    assert [(node.record.depth, node.detached) for node in tree] == [(0, False), (1, False), (1, False), (2, False)]
     assert {found.name for found in registry.find(root_only=True)} == {"first", "second"}
     assert {found.name for found in registry.find()} == {"first", "second", "below"}
     assert [above.id for above in registry.ancestors(first.id)] == [unseen.value]
@@ -142,7 +148,15 @@ def test_a_run_below_one_that_was_never_recorded_is_in_the_tree_of_its_root(regi
         with start_run("below", parent=unseen) as below:
             start_run("further below").end()
     tree = registry.tree(root.id)
-    assert {node.record.name for node in tree if node.record.name} == {"root", "below", "further below"}
+    assert_tree(
+        tree,
+        """
+        root
+            (not recorded) unknown
+                below
+                    further below
+        """,
+    )
     assert registry.get(below.id).root_id == root.id.value
     assert registry.get(below.id).depth == 3
     assert len([node for node in tree if node.detached]) == 1

@@ -75,20 +75,18 @@ def test_whatever_is_recorded_a_run_and_a_decision_are_one_harmless_line_each(da
     assert len(lines) == len(records) * (1 + len(decisions))
 
 
+@pytest.mark.fixed_runs
 def test_the_tree_of_what_was_recorded_says_what_happened(registry: RunRegistry) -> None:
     with start_run("agent \x1b[31m", kind="agent") as agent:
         agent.decide("which\n", options=[1, 2], chosen={"a": 1}, why="w").outcome("well")
         tool = start_run("tool", key="k")
         tool.usage(model="m", input_tokens=1204, cost=0.0042)
         tool.end(error=ValueError("bad\nand worse"))
-    shown = str(registry.tree(agent.id)).split("\n")
-    assert len(shown) == 3
-    assert shown[0].startswith(rf"✓ agent \x1b[31m [{agent.id.short()}] agent succeeded in ")
-    assert shown[1].endswith(r'◆ which\x0a → {"a": 1}: w ⇒ well')
-    assert shown[2].startswith(f"└─ ✗ tool [{tool.id.short()}] failed in ")
-    assert "key=k" in shown[2]
-    assert "1,204 → ? tokens, 0.0042 USD" in shown[2]
-    assert shown[2].endswith("· ValueError: bad")
+    assert str(registry.tree(agent.id)).split("\n") == [
+        r"✓ agent \x1b[31m [35c839bb] agent succeeded in 6.0 s · 1,204 → ? tokens, 0.0042 USD",
+        r'│ ◆ which\x0a → {"a": 1}: w ⇒ well',
+        "└─ ✗ tool [736fcc5f] failed in 2.0 s key=k · 1,204 → ? tokens, 0.0042 USD · ValueError: bad",
+    ]
 
 
 @pytest.mark.parametrize(

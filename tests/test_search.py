@@ -130,7 +130,7 @@ NOT_FOUND = {
 
 @pytest.mark.parametrize("text", list(FOUND))
 def test_words_are_found_as_people_type_them(text: str, registry: RunRegistry) -> None:
-    start_run("run", input=text)
+    start_run("run", input=text).end()
     for query in FOUND[text]:
         assert len(registry.find(text=query)) == 1, query
 
@@ -138,14 +138,14 @@ def test_words_are_found_as_people_type_them(text: str, registry: RunRegistry) -
 @pytest.mark.parametrize("text", list(NOT_FOUND))
 def test_other_words_are_not_found(text: str, registry: RunRegistry) -> None:
     """Of scripts that are written without spaces, what stands between two spaces is one word."""
-    start_run("run", input=text)
+    start_run("run", input=text).end()
     for query in NOT_FOUND[text]:
         assert registry.find(text=query) == [], query
 
 
 @pytest.mark.parametrize("query", ["", " ", "*", "-", '"', "…", "* *", "🦆"])
 def test_what_holds_no_word_finds_nothing(query: str, registry: RunRegistry) -> None:
-    start_run("run", input=f"a {query} b")
+    start_run("run", input=f"a {query} b").end()
     assert registry.find(text=query) == []
 
 
@@ -197,7 +197,7 @@ def test_a_python_that_cannot_search_says_so_and_answers_all_else(
         connection.execute("DROP TABLE IF EXISTS texts")
 
     monkeypatch.setattr("agent_run_id.index.database.create_tables", without_texts)
-    start_run("run", tags=["t"])
+    start_run("run", tags=["t"]).end()
     assert [run.name for run in registry.find(tag="t")] == ["run"]
     with pytest.raises(StoreError, match="FTS5"):
         registry.find(text="run")

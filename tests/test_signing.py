@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from agent_run_id import ConfigurationError, Inbound, RunContext, RunId, SigningKeys, carriers, configure, start_run
 from agent_run_id.ids import MAX_DEPTH
+from agent_run_id.testing import run_ids
 from agent_run_id.w3c import Trace, read_members
 from tests.carriers_table import TRACED, WRITTEN, Shape
-from tests.strategies import broken_tokens, run_ids, signing_keys, traces
+from tests.strategies import broken_tokens, signing_keys, traces
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 OLD, NEW = "an old secret of ours", "a new secret of ours"
 each_shape = pytest.mark.parametrize("shape", WRITTEN, ids=repr)
-below_the_limit = run_ids.filter(lambda run_id: run_id.depth < MAX_DEPTH)
+below_the_limit = run_ids().filter(lambda run_id: run_id.depth < MAX_DEPTH)
 
 
 def token_of(run_id: RunId | None) -> str | None:
@@ -48,7 +49,7 @@ def counted(word: str, extract: Callable[[], Inbound]) -> Inbound:
 # Keys -----------------------------------------------------------------------------------------------------------------
 
 
-@given(run_ids, signing_keys)
+@given(run_ids(), signing_keys)
 def test_a_signature_is_good_for_its_token_and_keys_only(run_id: RunId, keys: SigningKeys) -> None:
     signature = keys.sign(run_id.token)
     assert keys.problem(run_id.token, signature) is None
@@ -61,7 +62,7 @@ def test_a_signature_is_good_for_its_token_and_keys_only(run_id: RunId, keys: Si
     assert (same_ids.problem(run_id.token, signature) or "").startswith("forged")
 
 
-@given(run_ids, signing_keys)
+@given(run_ids(), signing_keys)
 def test_no_member_of_a_tracestate_is_longer_than_128_characters(run_id: RunId, keys: SigningKeys) -> None:
     longest = SigningKeys({"k" * 64: b"0" * 16})
     for each in (keys, longest):
@@ -234,7 +235,7 @@ def test_one_wrong_character_anywhere_in_a_text_gives_the_right_run_or_none(
 
 @each_shape
 @settings(max_examples=settings().max_examples // 4)
-@given(broken=broken_tokens(), run_id=run_ids)
+@given(broken=broken_tokens(), run_id=run_ids())
 def test_a_token_that_is_not_consistent_is_none(shape: Shape, broken: str, run_id: RunId) -> None:
     carrier = shape.carrier.inject(shape.make([]), run_id)
     text = broken.encode("latin-1", "replace").decode("latin-1")
@@ -251,7 +252,7 @@ def test_a_token_that_is_not_consistent_is_none(shape: Shape, broken: str, run_i
 
 @each_shape
 @settings(max_examples=settings().max_examples // 8)
-@given(run_id=run_ids, other=run_ids.filter(lambda run_id: run_id.depth > 0))
+@given(run_id=run_ids(), other=run_ids().filter(lambda run_id: run_id.depth > 0))
 def test_what_is_not_believed_is_a_link_and_counted(shape: Shape, run_id: RunId, other: RunId) -> None:
     keys = SigningKeys({"k": NEW})
     make = shape.make
@@ -303,7 +304,7 @@ def test_a_lone_id_of_an_anonymous_client_is_a_link() -> None:
 
 
 @each_shape
-@given(run_id=run_ids)
+@given(run_id=run_ids())
 @settings(max_examples=settings().max_examples // 8)
 def test_the_policy_is_the_edges(shape: Shape, run_id: RunId) -> None:
     carrier = shape.carrier.inject(shape.make([]), run_id)

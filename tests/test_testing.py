@@ -15,7 +15,7 @@ import pytest
 
 from agent_run_id import RunRegistry, child_env, configure, current_run_id, settings, start_run
 from agent_run_id.journal import current_journal
-from agent_run_id.testing import capture_runs
+from agent_run_id.testing import assert_tree, capture_runs
 from tests.journal_programs.programs import FORKS_WITH_THREADS, run_program
 
 
@@ -35,7 +35,7 @@ def test_what_is_recorded_inside_is_there_and_nowhere_else(registry: RunRegistry
 
 
 def test_recording_goes_on_in_the_very_same_journal() -> None:
-    start_run("before")
+    start_run("before").end()
     journal, configured = current_journal(), settings.configured_directory()
     process = journal.process_id
     with capture_runs() as captured:
@@ -43,7 +43,7 @@ def test_recording_goes_on_in_the_very_same_journal() -> None:
         assert settings.directory() == captured.directory
     assert current_journal() is journal
     assert settings.configured_directory() == configured
-    start_run("after")
+    start_run("after").end()
     assert current_journal().process_id == process
 
 
@@ -52,7 +52,7 @@ def test_a_run_that_began_before_goes_on_where_it_was(registry: RunRegistry) -> 
         run.step("step")
         with start_run("inside") as inside:
             assert inside.id.parent_id == run.id.value
-        assert [node.record.name for node in captured.tree(run.id)] == [None, "inside"]
+        assert_tree(captured.tree(run.id), "(not recorded) unknown\n  inside")
     assert [event.type for event in registry.events(run.id)] == ["run.started", "run.step", "run.ended"]
 
 
@@ -71,7 +71,7 @@ def test_a_block_that_raises_leaves_nothing_either(registry: RunRegistry) -> Non
         directory = Path(captured.directory)
         raise KeyError
     assert not directory.exists()
-    start_run("after")
+    start_run("after").end()
     assert names(registry) == ["after"]
 
 
@@ -120,10 +120,7 @@ def test_it_holds_for_children_that_get_the_environment() -> None:
     with capture_runs() as captured, start_run("outer") as outer:
         program = "import agent_run_id\nwith agent_run_id.start_run('child'): pass"
         subprocess.run([sys.executable, "-c", program], env=child_env(), check=True)
-        assert [(node.record.name, node.record.status) for node in captured.tree(outer.id)] == [
-            ("outer", "running"),
-            ("child", "succeeded"),
-        ]
+        assert_tree(captured.tree(outer.id), "outer running\n  child")
 
 
 def test_it_holds_for_forked_children(tmp_path: Path) -> None:
@@ -178,7 +175,7 @@ def test_a_directory_that_is_configured_inside_is_forgotten_outside(registry: Ru
             configure(directory=directory)
             start_run("elsewhere").end()
             assert captured.find() == []
-        start_run("after")
+        start_run("after").end()
         assert names(registry) == ["after"]
         with RunRegistry(directory) as elsewhere:
             assert names(elsewhere) == ["elsewhere"]

@@ -12,6 +12,7 @@ import anyio
 import pytest
 
 from agent_run_id import RunId, current_run, current_run_id, start_run, traced
+from agent_run_id.testing import assert_tree
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator
@@ -81,10 +82,14 @@ def test_calls_nest_under_the_caller_and_exceptions_pass(registry: RunRegistry) 
 
     with pytest.raises(KeyError):
         agent()
-    tree = registry.tree("@last")
-    assert [child.record.name for child in tree.children] == ["plain", search.__qualname__]
-    assert [child.record.status for child in tree.children] == ["succeeded", "succeeded"]
-    assert tree.record.status == "failed"
+    assert_tree(
+        registry,
+        f"""
+        {agent.__qualname__} failed error="KeyError: 'nothing'"
+            plain
+            {search.__qualname__} error~nothing
+        """,
+    )
 
 
 @pytest.mark.anyio
@@ -164,9 +169,9 @@ def test_recursion_makes_a_chain(registry: RunRegistry) -> None:
     def down(left: int) -> int:
         return 0 if left == 0 else down(left - 1) + 1
 
-    with start_run("top") as top:
+    with start_run("top"):
         assert down(50) == 50
-    assert [node.record.depth for node in registry.tree(top.id)] == list(range(52))
+    assert_tree(registry, "\n".join(["top", *(f"{' ' * depth}down" for depth in range(1, 52))]))
 
 
 def test_entering_the_run_of_a_traced_call_again_does_not_end_it(registry: RunRegistry) -> None:

@@ -2,6 +2,9 @@
 
 Use it as ``import agent_run_id as ari``. Importing it loads neither pydantic nor sqlite3 nor asyncio nor logging: what
 reads (`RunRegistry` and its records) and what needs `logging` is loaded when it is first asked for.
+
+PYTEST_DONT_REWRITE: a program that has imported this may run pytest in its own process. Because of our plugin, pytest
+would warn it that it comes too late to rewrite the assertions in here.
 """
 
 from __future__ import annotations
@@ -17,6 +20,8 @@ from agent_run_id.errors import (
     InvalidCursorError,
     InvalidRunIdError,
     InvalidTokenError,
+    InvalidTreeTextError,
+    MissingExtraError,
     RunDepthError,
     RunNotFound,
     RunScopeWarning,
@@ -81,7 +86,9 @@ __all__ = [
     "InvalidCursorError",
     "InvalidRunIdError",
     "InvalidTokenError",
+    "InvalidTreeTextError",
     "Links",
+    "MissingExtraError",
     "NoRun",
     "Pause",
     "Progress",

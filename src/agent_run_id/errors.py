@@ -9,6 +9,8 @@ Every leaf is also a subclass of the builtin exception it specialises, so code t
     ├── RunDepthError        (RecursionError)  runs are nested deeper than allowed
     ├── ConfigurationError   (ValueError)      `configure` was given something it cannot use
     ├── InvalidCursorError   (ValueError)      a watch was to go on from something that is no cursor
+    ├── InvalidTreeTextError (ValueError)      a test says what runs there should be in a way that is not understood
+    ├── MissingExtraError    (ImportError)     something is not installed that only some of this needs
     ├── StoreError           (OSError)         the directory with the journals cannot be used
     └── RunNotFound          (LookupError)     no run has this id, or more than one begins with it
 
@@ -23,6 +25,8 @@ __all__ = [
     "InvalidCursorError",
     "InvalidRunIdError",
     "InvalidTokenError",
+    "InvalidTreeTextError",
+    "MissingExtraError",
     "RunDepthError",
     "RunNotFound",
     "RunScopeWarning",
@@ -52,6 +56,14 @@ class ConfigurationError(AgentRunError, ValueError):
 
 class InvalidCursorError(AgentRunError, ValueError):
     """A text is not the cursor of a watch; the message says what is."""
+
+
+class InvalidTreeTextError(AgentRunError, ValueError):
+    """A text that says what runs there should be is not understood; the message says which line, and why."""
+
+
+class MissingExtraError(AgentRunError, ImportError):
+    """A package is not installed that what was asked for needs; the message says what to install."""
 
 
 class StoreError(AgentRunError, OSError):

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
     from agent_run_id.w3c import Trace
 
-__all__ = ["MAX_DEPTH", "RunId", "beside", "depth_limit", "random_id", "random_span", "set_depth_limit"]
+    NewId = Callable[["RunId | None"], str]
+    Source = tuple[Callable[[int], bytes], NewId]
+
+__all__ = ["MAX_DEPTH", "RunId", "beside", "depth_limit", "draw_from", "random_id", "random_span", "set_depth_limit"]
 
 MAX_DEPTH: Final = 65_535
 """The deepest a run can be, whatever the configured limit: five digits on the wire."""
@@ -57,12 +60,13 @@ _COLUMNS: Final = [place for place in range(36) if place not in (8, 13, 18, 23)]
 _FORM: Final = bytearray(b"00000000-0000-4000-8000-000000000000\n") * _POOL_SIZE
 _VERSION, _VARIANT = 14, 19
 _VARIANT_DIGITS: Final = bytes.maketrans(b"0123456789abcdef", b"89ab" * 4)
+_random_bytes: Callable[[int], bytes] = os.urandom
 _pool: list[str] = []
 _take = _pool.pop
 
 
 def _more_ids() -> list[str]:
-    digits = os.urandom(16 * _POOL_SIZE).hex().encode()
+    digits = _random_bytes(16 * _POOL_SIZE).hex().encode()
     page = _FORM.copy()
     for source, place in enumerate(_COLUMNS):
         if place != _VERSION:
@@ -71,20 +75,27 @@ def _more_ids() -> list[str]:
     return page.decode().split()
 
 
-def random_id() -> str:
+def random_id(parent: RunId | None = None) -> str:
     """A version-4 UUID from the operating system's generator, in canonical text.
 
     It cannot repeat after `random.seed`, in threads, or on both sides of a fork.
+
+    Args:
+        parent: What the id is to be below. It makes no difference here; it does to what `draw_from` puts in its place.
     """
     try:
         return _take()
     except IndexError:
+        pool = _pool  # before it is filled: see `draw_from`
         # Another thread may refill at the same time. The pool only ever receives ids that nobody holds: our own is
         # taken before the rest is published, so the race costs a system call and never a repeated id.
         fresh = _more_ids()
         mine = fresh.pop()
-        _pool.extend(fresh)
+        pool.extend(fresh)
         return mine
+
+
+_new_id: NewId = random_id
 
 
 _spans: list[str] = []
@@ -96,19 +107,37 @@ def random_span() -> str:
     try:
         return _take_span()
     except IndexError:
-        digits = os.urandom(8 * _POOL_SIZE).hex()
+        spans = _spans
+        digits = _random_bytes(8 * _POOL_SIZE).hex()
         fresh = [digits[place : place + 16] for place in range(0, len(digits), 16)]
         mine = fresh.pop()
-        _spans.extend(fresh)
+        spans.extend(fresh)
         return mine
 
 
-def _forget_pools() -> None:
-    _pool.clear()
-    _spans.clear()
+def draw_from(random_bytes: Callable[[int], bytes] = os.urandom, new_id: NewId = random_id) -> Source:
+    """Have ids made of something else, for tests; without arguments, by the operating system's generator.
+
+    A forked child goes back to that by itself.
+
+    Args:
+        random_bytes: Gives so many bytes, of which ids and spans are made.
+        new_id: Gives the id of a new run, in canonical text, below another one or none.
+
+    Returns:
+        What they were made of before.
+    """
+    global _random_bytes, _new_id, _pool, _take, _spans, _take_span
+    before = _random_bytes, _new_id
+    # The source before the pools, and new pools for old: what another thread draws from the one source while this goes
+    # on, it adds to the pool it found before, never to that of the other.
+    _random_bytes, _new_id = random_bytes, new_id
+    _pool, _spans = [], []
+    _take, _take_span = _pool.pop, _spans.pop
+    return before
 
 
-os.register_at_fork(after_in_child=_forget_pools)  # or parent and child would hand out the same ids
+os.register_at_fork(after_in_child=draw_from)  # or parent and child would hand out the same ids
 
 
 # The value ------------------------------------------------------------------------------------------------------------
@@ -169,7 +198,7 @@ class RunId(_Draft):
         Raises:
             RunDepthError: `parent` is already as deep as the configured limit allows.
         """
-        value = random_id()
+        value = _new_id(parent)
         if parent is None:
             return _build(value, None, value, 0)
         depth = parent.depth + 1
@@ -308,7 +337,7 @@ def beside(run_id: RunId, value: str | None = None) -> RunId:
         run_id: The other one; beside a root stands another root.
         value: The canonical text of its UUID; a new one by default.
     """
-    value = value or random_id()
+    value = value or _new_id(None)
     root = value if run_id.parent_id is None else run_id.root_id
     return _build(value, run_id.parent_id, root, run_id.depth, run_id.trace)
 

@@ -20,7 +20,7 @@ from agent_run_id.journal_file import JournalFile, detach_inherited
 from agent_run_id.notices import tell
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
     from agent_run_id.settings import Fsync
 
@@ -83,18 +83,21 @@ class Journal:
         directory: Where it records; None for nowhere.
         records: Whether anything is to be recorded at all; False when recording is off.
         fsync: When it waits for the disk; see `configure`.
+        clock: What says when an event happens, in nanoseconds since the epoch.
     """
 
-    __slots__ = ("_problem", "_warned", "_writings", "directory", "fsync", "records")
+    __slots__ = ("_problem", "_warned", "_writings", "clock", "directory", "fsync", "records")
 
     directory: str | None
     records: bool
     fsync: Fsync
+    clock: Callable[[], int]
 
     def __init__(self, directory: str | None, problem: str | None = None) -> None:
         self.directory = directory
         self.records = directory is not None or problem is not None
         self.fsync = settings.fsync()
+        self.clock = time.time_ns
         self._problem = problem
         self._warned = False
         self._writings: dict[int, _Writing] = {}  # by generation; `setdefault` as above
@@ -110,7 +113,7 @@ class Journal:
         """The name of the file whose lock tells that the process lives, begun if need be; None where none can be."""
         writing = self._writings.get(_generation) or self._writing()
         try:
-            return (writing.file.get(0) or self._open(writing, time.time_ns() // 1000)).name
+            return (writing.file.get(0) or self._open(writing, self.clock() // 1000)).name
         except Exception:
             return None  # the next event says why
 
@@ -140,7 +143,7 @@ class Journal:
             token: The token of the run it is about.
             fields: The rest, from `events.encode_fields`.
         """
-        now = time.time_ns() // 1000
+        now = self.clock() // 1000
         writing = self._writings.get(_generation) or self._writing()
         seq = next(writing.sequence)
         try:
@@ -233,9 +236,16 @@ def _resolved() -> Journal:
 
 
 @contextmanager
-def recording_in(directory: str) -> Generator[Journal]:
-    """Record in `directory` for a while, in the whole process; afterwards as before, into the very same journal."""
+def recording_in(directory: str, make: Callable[[str], Journal] = Journal) -> Generator[Journal]:
+    """Record in `directory` for a while, in the whole process; afterwards as before, into the very same journal.
+
+    Args:
+        directory: Where to.
+        make: Makes the journal, where this process has none there.
+    """
     configured = settings.configured_directory()
+    directory = os.path.abspath(directory)  # noqa: PTH100 - as it is configured
+    _journals.setdefault(directory, make(directory))
     settings.configure(directory=directory)
     journal = current_journal()
     try:

@@ -12,6 +12,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from agent_run_id import ROOT, Run, accept, accept_batch, current_run, hand_off, resume, start_run
+from agent_run_id.testing import run_ids
 from tests.hostile_values import (
     Handed,
     HostileDict,
@@ -22,7 +23,6 @@ from tests.hostile_values import (
     any_text,
     hostile_values,
 )
-from tests.strategies import run_ids
 
 __all__ = ["anything", "mistyped", "record", "typed"]
 
@@ -41,7 +41,7 @@ some_texts = st.one_of(
     st.sets(any_text, max_size=4),
     texts,
 )
-some_runs = st.lists(run_ids | texts, max_size=4)
+some_runs = st.lists(run_ids() | texts, max_size=4)
 mappings = st.one_of(
     st.dictionaries(any_text, anything, max_size=4),
     st.dictionaries(any_text, anything, max_size=4).map(OrderedDict),
@@ -71,7 +71,7 @@ _GIVEN: dict[str, tuple[dict[str, st.SearchStrategy[Any]], dict[str, st.SearchSt
     "hand_off": ({"name": texts, "payload": anything}, _BEGUN),
     "accept": ({"message": anything}, {"headers": anything, "attempt": integers, "name": texts, "kind": texts}),
     "accept_batch": ({"messages": st.lists(anything, max_size=3)}, {"name": texts, "kind": texts, **_EXPECTED}),
-    "resume": ({"run_id": run_ids}, {"name": texts, "kind": texts, **_EXPECTED}),
+    "resume": ({"run_id": run_ids()}, {"name": texts, "kind": texts, **_EXPECTED}),
     "pause": ({"reason": texts}, {}),
     "step": ({"name": texts}, {"data": mappings.filter(lambda data: type(data) is dict)}),
     "decide": (

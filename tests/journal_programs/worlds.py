@@ -8,8 +8,9 @@ from typing import Any
 from hypothesis import strategies as st
 
 from agent_run_id import RunId, RunRegistry
+from agent_run_id.testing.strategies import json_values
 from tests.journal_programs.journals import T0, encode, event
-from tests.strategies import json_values, uuid_texts
+from tests.strategies import uuid_texts
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Testing: look at what a piece of code records."""
+"""Capturing: what a block records goes into a directory of its own, and is gone with it."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import contextlib
 import tempfile
 from typing import TYPE_CHECKING
 
-from agent_run_id.journal import recording_in
+from agent_run_id.journal import Journal, recording_in
 from agent_run_id.registry import RunRegistry
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
-__all__ = ["capture_runs"]
+__all__ = ["capture_runs", "captured_by"]
 
 
 @contextlib.contextmanager
@@ -25,9 +25,16 @@ def capture_runs() -> Generator[RunRegistry]:
     Yields:
         A `RunRegistry` of what is recorded inside the block.
     """
+    with captured_by(Journal) as registry:
+        yield registry
+
+
+@contextlib.contextmanager
+def captured_by(make: Callable[[str], Journal]) -> Generator[RunRegistry]:
+    """What `capture_runs` does, with a journal that `make` makes for the directory."""
     with (
         tempfile.TemporaryDirectory(prefix="agent-run-id-") as directory,
-        recording_in(directory),
+        recording_in(directory, make),
         RunRegistry(directory) as registry,
     ):
         yield registry
