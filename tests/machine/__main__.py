@@ -63,7 +63,7 @@ def _prepare(folder: Path) -> None:
 def _run(programs: int, number: int, *, shrink: bool) -> None:
     chosen = settings(
         max_examples=programs,
-        stateful_step_count=52,
+        stateful_step_count=56,
         deadline=None,
         database=None,
         phases=[Phase.generate, Phase.shrink] if shrink else [Phase.generate],

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from tests.machine.walls import GENERATORS, WALLS, Generator, Wall
-from tests.machine.writing import STRANGER_RUN, Writer
+from tests.machine.writing import PATCHED, STRANGER_RUN, Writer
 
 if TYPE_CHECKING:
     from tests.machine.judging import Judge
@@ -61,7 +61,7 @@ class Census:
 
     def every(self) -> list[str]:
         """All walls, the rarest last."""
-        names = [wall.name for wall in WALLS] + [generator.name for generator in GENERATORS] + list(BARE)
+        names = [wall.name for wall in WALLS] + [generator.name for generator in GENERATORS] + [*BARE, PATCHED]
         return sorted(names, key=lambda name: -self.walls[name])
 
 
@@ -99,9 +99,12 @@ class Writing(RuleBasedStateMachine):
         self.writer.start_run(is_async=is_async and self.writer.place.is_async, is_root=is_root)
 
     @precondition(lambda self: self.fits)
-    @rule(run=st.sampled_from([None, STRANGER_RUN]))
+    @rule(run=st.sampled_from([None, STRANGER_RUN, PATCHED]))
     def enter(self, run: str | None) -> None:
-        self.writer.enter(run)
+        if run != PATCHED:
+            self.writer.enter(run)
+        elif not self.writer.place.is_late:
+            self.writer.patch()
 
     @precondition(lambda self: self.fits)
     @rule(data=st.data())

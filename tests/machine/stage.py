@@ -254,6 +254,16 @@ class Stage:
             _and_exit(act, kill=True)
         os.waitpid(child, 0)
 
+    # Patches ----------------------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def patched(self) -> Generator[None]:
+        ari.patch_stdlib()
+        try:
+            yield
+        finally:
+            ari.unpatch_stdlib()
+
     # Cancellation -----------------------------------------------------------------------------------------------------
 
     def scope(self, number: int) -> anyio.CancelScope:

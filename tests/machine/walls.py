@@ -37,6 +37,8 @@ class Wall:
         is_late: Whether the function is called when all else is over.
         backend: The event loop that has it; None for any.
         is_slow: Whether it takes a new interpreter.
+        patched: Whether what is current is seen beyond while the standard library is patched.
+        forks: Whether what is beyond is in a process that is forked now, patches and all.
     """
 
     name: str
@@ -55,6 +57,8 @@ class Wall:
     is_late: bool = False
     backend: str | None = None
     is_slow: bool = False
+    patched: bool = False
+    forks: bool = False
 
     def __repr__(self) -> str:
         return f"<{self.name}>"
@@ -77,20 +81,21 @@ TASKS: Final = [
     Wall("from_thread.run", _BACK, awaits=True, is_async=True, keeps_loop=True),
     Wall("BlockingPortal", "stage.in_portal({f})", is_async=True),
     Wall("run_in_executor, bound", _IN_EXECUTOR % "threads", awaits=True, at_home=True, backend="asyncio"),
-    Wall("run_in_executor, plain", _IN_EXECUTOR % "others", NOBODY, awaits=True, at_home=True, backend="asyncio"),
+    Wall("run_in_executor, plain", _IN_EXECUTOR % "others", NOBODY, awaits=True, at_home=True, backend="asyncio",
+         patched=True),
 ]  # fmt: skip
 
 THREADS: Final = [
     Wall("BoundThread", "stage.run_thread(ari.BoundThread(target={f}))", raises=False),
     Wall("BoundThread, overridden", "stage.run_thread(stage.subclass({f}))", raises=False),
     Wall("BoundTimer", "stage.run_thread(ari.BoundTimer(0, {f}))", raises=False),
-    Wall("Thread, plain", "stage.run_thread(threading.Thread(target={f}))", NOBODY, raises=False),
+    Wall("Thread, plain", "stage.run_thread(threading.Thread(target={f}))", NOBODY, raises=False, patched=True),
     Wall("Thread, bind", "stage.run_thread(threading.Thread(target=ari.bind({f})))", raises=False),
     Wall("thread pool, bound", "stage.threads.submit({f}).result()", at_home=True),
     Wall("thread pool, bound, map", "list(stage.threads.map(operator.call, [{f}]))", at_home=True),
     Wall("thread pool, wrapped", "stage.wrapped.submit({f}).result()", at_home=True),
     Wall("thread pool, bind", "stage.others.submit(ari.bind({f})).result()", at_home=True),
-    Wall("thread pool, plain", "stage.others.submit({f}).result()", NOBODY, at_home=True),
+    Wall("thread pool, plain", "stage.others.submit({f}).result()", NOBODY, at_home=True, patched=True),
     Wall("greenlet, bind", "stage.in_greenlet(ari.bind({f}))"),
 ]
 
@@ -125,16 +130,18 @@ WIRES: Final = [
 PROCESSES: Final = [
     Wall("process pool, fork, bound", "stage.forked.submit({f}).result()", is_away=True, at_home=True),
     Wall("process pool, spawn, bound", "stage.spawned.submit({f}).result()", is_away=True, at_home=True),
-    Wall("process pool, fork, plain", "stage.stale.submit({f}).result()", STRANGERS, is_away=True, at_home=True),
+    Wall("process pool, fork, plain", "stage.stale.submit({f}).result()", STRANGERS, is_away=True, at_home=True,
+         patched=True),
     Wall("multiprocessing.Pool, bind", "stage.pool.apply(ari.bind({f}))", is_away=True, at_home=True),
-    Wall("BoundProcess, fork", 'stage.process({f}, "fork")', is_away=True, at_home=True, raises=False),
+    Wall("BoundProcess, fork", 'stage.process({f}, "fork")', is_away=True, at_home=True, raises=False, forks=True),
     Wall("BoundProcess, spawn", 'stage.process({f}, "spawn")', is_away=True, at_home=True, raises=False, is_slow=True),
     Wall("anyio.to_process, bind", "await stage.to_process(ari.bind({f}))", awaits=True, is_away=True, at_home=True,
          in_loop=True, is_slow=True),
     Wall("subprocess, child_env", "stage.subprocess({f}, ari.child_env())", is_away=True, raises=False, is_slow=True),
-    Wall("subprocess, plain", "stage.subprocess({f}, None)", JOINED, is_away=True, raises=False, is_slow=True),
-    Wall("os.fork", "stage.fork({f})", is_away=True, raises=False),
-    Wall("killed", 'stage.killed("{run}", {f})', OWN, is_away=True, raises=False, ends="lost"),
+    Wall("subprocess, plain", "stage.subprocess({f}, None)", JOINED, is_away=True, raises=False, is_slow=True,
+         patched=True),
+    Wall("os.fork", "stage.fork({f})", is_away=True, raises=False, forks=True),
+    Wall("killed", 'stage.killed("{run}", {f})', OWN, is_away=True, raises=False, ends="lost", forks=True),
 ]  # fmt: skip
 
 WALLS: Final = [*TASKS, *THREADS, *CALLS, *QUEUES, *WIRES, *PROCESSES]

@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
     from tests.machine.walls import Generator, Wall
 
-__all__ = ["STRANGER_RUN", "Block", "ExpectedRun", "Place", "Program", "Writer"]
+__all__ = ["PATCHED", "STRANGER_RUN", "Block", "ExpectedRun", "Place", "Program", "Writer"]
 
 STRANGER_RUN: Final = "a stranger"
+PATCHED: Final = "patched standard library"
 _HEAD: Final = """\
 import asyncio, contextvars, functools, operator, sys, threading
 import anyio, anyio.from_thread, anyio.lowlevel, anyio.to_thread
@@ -44,6 +45,7 @@ class Place:
         in_loop: Whether it is in the event loop that the program began in.
         is_late: Whether all else is over by then.
         joined: The run that its process joined through its environment.
+        is_patched: Whether the standard library is patched there.
     """
 
     run: str | None
@@ -52,6 +54,7 @@ class Place:
     in_loop: bool = False
     is_late: bool = False
     joined: str | None = None
+    is_patched: bool = False
 
 
 @dataclass(frozen=True)
@@ -183,6 +186,12 @@ class Writer:
         """Open a scope."""
         self._open(f"with ari.RunContext({'None' if run is None else 'STRANGER'}):", run=run)
 
+    def patch(self) -> None:
+        """Open a block in which the standard library is patched."""
+        self._open("with stage.patched():", run=self.place.run)
+        self._crossed.add(PATCHED)
+        self.blocks[-1].place = replace(self.place, is_patched=True)
+
     def catch(self) -> None:
         """Open a block that no exception leaves."""
 
@@ -216,7 +225,8 @@ class Writer:
             at_home=near.at_home and not wall.is_away,
             in_loop=near.in_loop and wall.keeps_loop,
             is_late=near.is_late or wall.is_late,
-            joined=near.run if "child_env" in wall.name else near.joined,
+            joined=near.run if _joins(wall, near) else near.joined,
+            is_patched=near.is_patched and (wall.forks or not wall.is_away) and not wall.is_late,
         )
         own = run if wall.sees == OWN else None
         call = wall.call.replace("{run}", own.removeprefix("GET /") if own else "")
@@ -327,6 +337,8 @@ class Writer:
 
     def _beyond(self, wall: Wall, near: Place) -> str | None:
         seen = {HERE: near.run, NOBODY: None, STRANGERS: STRANGER_RUN, JOINED: near.joined}
+        if near.is_patched and wall.patched:
+            return near.run
         return self._run(near.run, wall.runs_as) if wall.sees == OWN else seen[wall.sees]
 
     def _run(self, parent: str | None, called: str = "{run}") -> str:
@@ -352,6 +364,11 @@ class Writer:
 
     def _number(self) -> int:
         return len(self._seen) + len(self._asked) + 1
+
+
+def _joins(wall: Wall, near: Place) -> bool:
+    """Whether the process beyond a wall joins the current run through its environment."""
+    return "child_env" in wall.call or (wall.sees == JOINED and near.is_patched)
 
 
 def _indented(lines: list[str]) -> list[str]:
