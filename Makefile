@@ -3,12 +3,13 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: help demo test crash lint types event-format docs bench clean
+.PHONY: help demo test crash machine lint types event-format docs bench clean
 
 help:
 	@echo "make demo    trace a nested agent program and print its tree"
 	@echo "make test    run the tests"
 	@echo "make crash   kill 5,000 writers at random instants and check that nothing is lost"
+	@echo "make machine  run programs that nobody wrote, and compare what they saw with what they must"
 	@echo "make lint    format check, linter, import floors"
 	@echo "make types   mypy and pyright, both strict"
 	@echo "make event-format  make the JSON Schema and the tables of the event format from its models"
@@ -34,6 +35,9 @@ test: $(VENV)/.test
 
 crash: $(VENV)/.test
 	$(BIN)/python -m tests.crash --kills 5000
+
+machine: $(VENV)/.test
+	$(BIN)/python -W error -m tests.machine --programs 1400 --seed `date +%s`
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff format --check .
