@@ -38,6 +38,9 @@ from agent_run_id.settings import configured_directory, directory, signing_keys
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
+# Logfire, which one test patches beside, would have pydantic load it, and all it needs, in every process of the tests.
+os.environ["PYDANTIC_DISABLE_PLUGINS"] = "logfire-plugin"
+
 HERE: Final = Path(__file__).parent
 PAGES: Final = frozenset({HERE / "README.md", *(HERE / "docs").glob("*.md")})
 

@@ -115,9 +115,9 @@ def go_through(steps: Iterable[str]) -> None:
     check(theirs, ours=True)
 
 
-def orders(steps: str) -> Iterator[tuple[str, ...]]:
-    """Every order of four steps that begins with one that does something."""
-    return (order for order in itertools.product(steps, repeat=4) if order[0] not in "UJR")
+def orders(steps: str, count: int) -> Iterator[tuple[str, ...]]:
+    """Every order of so many steps that begins with one that does something."""
+    return (order for order in itertools.product(steps, repeat=count) if order[0] not in "UJR")
 
 
 def in_children(several: Iterable[Iterable[str]], go: Callable[[Iterable[str]], None]) -> None:
@@ -139,7 +139,7 @@ def in_children(several: Iterable[Iterable[str]], go: Callable[[Iterable[str]], 
 
 @alone
 def test_beside_opentelemetry_in_every_order() -> None:
-    in_children(orders("PUIJ"), go_through)
+    in_children(orders("PUIJ", 4), go_through)
 
 
 @alone
@@ -182,12 +182,12 @@ def in_a_pool(pool: Any) -> tuple[str | None, Any]:
 
 def go_through_with_logfire(steps: Iterable[str]) -> None:
     """As `go_through`, and Logfire, once configured, brings its span along, too."""
-    import logfire
-
     count = 0
     span: Any = contextlib.nullcontext()
     for step in steps:
         if step == "L":
+            import logfire
+
             logfire.configure(send_to_logfire=False, console=False)
             span = logfire.span("theirs")
         else:
@@ -204,7 +204,10 @@ def test_beside_logfire_in_every_order(imported: str) -> None:
     """Imported before anything is patched, or when it is first used."""
     if imported == "before":
         importlib.import_module("logfire")
-    in_children(itertools.product("PUL", repeat=3), go_through_with_logfire)
+    several: Iterable[Iterable[str]] = itertools.product("PUL", repeat=3)
+    if imported == "after":  # for the time it takes in each of them
+        several = ("PL", "PLU", "PUL", "PLUP", "PULP")
+    in_children(several, go_through_with_logfire)
 
 
 def their_wrapper(there: Any, *, says_so: bool) -> Any:
@@ -246,7 +249,8 @@ def go_through_with_a_wrapper(steps: Iterable[str]) -> None:
 
 @alone
 def test_beside_wrappers_of_anybody_in_every_order() -> None:
-    in_children(orders("PUwWR"), go_through_with_a_wrapper)
+    longer = ("PWURU", "PwURU", "PWUPU", "PwUPU", "wPRPU", "WPRPU", "PwPUU")
+    in_children((*orders("PUwWR", 3), *longer), go_through_with_a_wrapper)
 
 
 GEVENT = """
