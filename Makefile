@@ -37,7 +37,7 @@ crash: $(VENV)/.test
 	$(BIN)/python -m tests.crash --kills 5000
 
 machine: $(VENV)/.test
-	$(BIN)/python -W error -m tests.machine --programs 1400 --seed `date +%s`
+	$(BIN)/python -W error -m tests.machine --programs 1500 --seed `date +%s`
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff format --check .

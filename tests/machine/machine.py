@@ -11,7 +11,7 @@ from hypothesis import note
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from tests.machine.walls import GENERATORS, WALLS, Generator, Wall
+from tests.machine.walls import GENERATORS, JOINED, WALLS, Wall
 from tests.machine.writing import PATCHED, STRANGER_RUN, Writer
 
 if TYPE_CHECKING:
@@ -39,13 +39,15 @@ def _weight(wall: Wall) -> int:
     without one.
     """
     if wall.is_slow:
-        return 48 if wall.in_loop else 4 if wall.at_home else 1
+        return 54 if wall.in_loop else 5 if wall.at_home else 2 if wall.sees == JOINED else 1
+    if wall.backend and wall.at_home:
+        return 70
     if wall.backend or wall.in_loop or (wall.awaits and wall.at_home):
         return 44
     return 30 if wall.awaits else 8 if wall.at_home else 2
 
 
-_GENERATORS: Final = [*BARE, *BARE, *BARE, *(each for each in GENERATORS for _ in range(7 if each.is_async else 3))]
+_GENERATORS: Final = [each for each in GENERATORS for _ in range(4 if each.is_async else 2 if each.at_home else 1)]
 _CHOSEN: Final = [wall for wall in WALLS for _ in range(_weight(wall))]
 
 
@@ -127,14 +129,16 @@ class Writing(RuleBasedStateMachine):
         self.writer.cross(data.draw(st.sampled_from([*filter(self.writer.can_cross, _CHOSEN)])))
 
     @precondition(lambda self: self.fits)
-    @rule(generator=st.sampled_from(_GENERATORS))
-    def generate(self, generator: Generator | str) -> None:
+    @rule(data=st.data())
+    def generate(self, data: st.DataObject) -> None:
         place = self.writer.place
-        if isinstance(generator, str):
-            if place.at_home:
-                self.writer.bare_generator(generator, BARE[generator])
-        elif place.is_async >= generator.is_async and place.at_home >= generator.at_home:
-            self.writer.generate(generator)
+        fitting = [each for each in _GENERATORS if place.is_async >= each.is_async and place.at_home >= each.at_home]
+        self.writer.generate(data.draw(st.sampled_from(fitting)))
+
+    @precondition(lambda self: self.writer.place.at_home)
+    @rule(name=st.sampled_from([*BARE]))
+    def generate_bare(self, name: str) -> None:
+        self.writer.bare_generator(name, BARE[name])
 
     @precondition(lambda self: self.fits)
     @rule(cancels=st.booleans())
