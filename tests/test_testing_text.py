@@ -256,6 +256,7 @@ def test_three_dots_are_whatever_else_there_is_and_times_are_several_such_runs()
     for not_accepted in ("...\n  lunch", "book ×2", "...\n  book ×3", "...\n  search failed", "...\n  ...\n  book ×3"):
         assert "plan a trip" in refused(tree, f"plan a trip\n  {not_accepted}")
     assert_tree(tree, "plan a trip\n  book\n  ...", any_order=True)
+    assert "missing" in refused(tree, "plan a trip\n  a ×9\n    b ×99\n      c ×99")
 
 
 def test_runs_that_were_left_out_where_a_tree_was_drawn_are_whatever_else_there_is() -> None:
@@ -345,6 +346,7 @@ def test_what_is_neither_a_registry_nor_a_tree_is_refused_with_what_is(registry:
         ("a\n◆ b", "below the line of its run"),
         ("...\n  ◆ b", "below the line of its run"),
         ("a\n⋯50 b", "tree_text"),
+        ("a ×9999\n  b ×9999\n    c ×9999", "more than 1,000,000 runs"),
     ],
 )
 def test_a_text_that_is_not_understood_is_an_error_that_says_which_line_and_why(

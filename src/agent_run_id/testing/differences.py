@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from agent_run_id.testing.lines import line_of
-from agent_run_id.testing.matching import Couple, Fits
+from agent_run_id.testing.matching import Couple, Fits, is_same
 from agent_run_id.testing.outline import decision_line
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ class _Line(NamedTuple):
 
 def difference(expected: Sequence[Expected], nodes: Sequence[Tree], *, any_order: bool) -> str | None:
     """What is not as expected, for a person; None when everything is."""
+    if is_same(expected, nodes):
+        return None
     fits = Fits(expected, nodes, any_order=any_order)
     if fits.below(expected, nodes):
         return None

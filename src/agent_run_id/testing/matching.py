@@ -6,24 +6,18 @@ Nothing here recurses, as nothing in a tree does: a chain of ten thousand runs c
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from agent_run_id.testing.outline import levels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Self
 
     from agent_run_id.testing.outline import Expected
     from agent_run_id.tree import Tree
 
 
-class _Node(Protocol):
-    @property
-    def children(self) -> Sequence[Self]: ...
-
-
-N = TypeVar("N", bound=_Node)
-
-__all__ = ["Couple", "Fits"]
+__all__ = ["Couple", "Fits", "is_same"]
 
 # What it costs to take siblings for lines that they do not fit.
 _MISSING: Final = 20
@@ -54,15 +48,14 @@ class Fits:
         self._any_order = any_order
         self._fits: set[tuple[int, int]] = set()
         # From the deepest level up, so that what is below each has been decided.
-        levels = zip(_levels(expected), _levels(nodes), strict=False)
-        for lines, runs in reversed(list(levels)):
+        for lines, runs in reversed([*zip(levels(expected), levels(nodes), strict=False)]):
             self._decide(lines, runs)
 
     def _decide(self, lines: Sequence[Expected], runs: Sequence[Tree]) -> None:
         by_name: dict[str | None, list[Tree]] = {}
         for node in runs:
             by_name.setdefault(node.record.name, []).append(node)
-        for line in {id(line): line for line in lines}.values():
+        for line in lines:
             for node in runs if line.name is None else by_name.get(line.name, ()):
                 if line.meets(node) and self.below(line.children, node.children):
                     self._fits.add((id(line), id(node)))
@@ -199,6 +192,20 @@ class Fits:
         return {line: place for place, line in holder.items()}
 
 
+def is_same(lines: Sequence[Expected], nodes: Sequence[Tree]) -> bool:
+    """Whether each run is the one that is said in its very place; so it mostly is, and then that is quickly known."""
+    pending = [(lines, nodes)]
+    while pending:
+        lines, nodes = pending.pop()
+        if len(lines) != len(nodes):
+            return False
+        for line, node in zip(lines, nodes, strict=True):
+            if not line.meets(node):
+                return False
+            pending.append((line.children, node.children))
+    return True
+
+
 def _absent(line: Expected) -> int:
     """What it costs that nothing stands in the place of a line."""
     return 0 if line.run is None else _MISSING
@@ -207,13 +214,3 @@ def _absent(line: Expected) -> int:
 def _beside(line: Expected) -> int:
     """What it costs that a run stands before a line that is not that line's: nothing, where whatever else may."""
     return 0 if line.run is None else _ADDITIONAL
-
-
-def _levels(top: Sequence[N]) -> list[list[N]]:
-    levels: list[list[N]] = []
-    level: list[N] = list(top)
-    while level:
-        levels.append(level)
-        # A line that stands for several runs has those below it once.
-        level = [child for node in {id(node): node for node in level}.values() for child in node.children]
-    return levels

@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from agent_run_id.errors import InvalidTreeTextError
 from agent_run_id.rendering import brief, clean
 from agent_run_id.testing.lines import Written, is_printed, read_line
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from typing import Self
+
     from agent_run_id.schema import DecisionRecord
     from agent_run_id.testing.lines import Printed
     from agent_run_id.tree import Tree
 
-__all__ = ["Expected", "decision_line", "read_outline"]
+__all__ = ["Expected", "decision_line", "levels", "read_outline"]
 
 _BRANCHES: Final = re.compile(r"[\s│├└─╌]*")
 _RESTART: Final = re.compile(r"[ │]*⋯\d+ ")
 _TIMES: Final = re.compile(r"\s[×x]\d+(?!\S)")
+_MOST_RUNS: Final = 1_000_000
 _DECISION: Final = "◆ "
+
+
+class _Node(Protocol):
+    @property
+    def children(self) -> Sequence[Self]: ...
+
+
+N = TypeVar("N", bound=_Node)
 
 
 class Expected:
@@ -91,6 +103,30 @@ def read_outline(text: str) -> list[Expected]:
             _add(line.rstrip().expandtabs(), found, columns)
         except InvalidTreeTextError as error:
             raise InvalidTreeTextError(f"line {number}, {line.strip()[:120]!r}: {error}") from None
+    return _equals_shared(found)
+
+
+def _equals_shared(top: list[Expected]) -> list[Expected]:
+    """The same lines, one for all that say the same and have the same below: a thousand alike are compared once."""
+    known: dict[tuple[object, ...], Expected] = {}
+    shared: dict[int, Expected] = {}
+    sizes: dict[int, int] = {}
+    for line in (line for level in reversed(levels(top)) for line in level):
+        line.children = [shared[id(child)] for child in line.children]
+        shared[id(line)] = known.setdefault((line.text, *line.decisions, *map(id, line.children)), line)
+        sizes[id(line)] = 1 + sum(sizes[id(child)] for child in line.children)
+    if sum(sizes[id(line)] for line in top) > _MOST_RUNS:
+        raise InvalidTreeTextError(f"these are more than {_MOST_RUNS:,} runs; '...' stands for any number of them")
+    return [shared[id(line)] for line in top]
+
+
+def levels(top: Sequence[N]) -> list[list[N]]:
+    """What is at the top, what is directly below that, and so on; each once."""
+    found: list[list[N]] = []
+    level: Iterable[N] = top
+    while once := list({id(node): node for node in level}.values()):
+        found.append(once)
+        level = (child for node in once for child in node.children)
     return found
 
 
