@@ -38,7 +38,7 @@ class Wall:
         backend: The event loop that has it; None for any.
         is_slow: Whether it takes a new interpreter.
         patched: Whether what is current is seen beyond while the standard library is patched.
-        forks: Whether what is beyond is in a process that is forked now, patches and all.
+        hands_patches_on: Whether the standard library is patched beyond where it is here.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Wall:
     backend: str | None = None
     is_slow: bool = False
     patched: bool = False
-    forks: bool = False
+    hands_patches_on: bool = False
 
     def __repr__(self) -> str:
         return f"<{self.name}>"
@@ -133,15 +133,16 @@ PROCESSES: Final = [
     Wall("process pool, fork, plain", "stage.stale.submit({f}).result()", STRANGERS, is_away=True, at_home=True,
          patched=True),
     Wall("multiprocessing.Pool, bind", "stage.pool.apply(ari.bind({f}))", is_away=True, at_home=True),
-    Wall("BoundProcess, fork", 'stage.process({f}, "fork")', is_away=True, at_home=True, raises=False, forks=True),
-    Wall("BoundProcess, spawn", 'stage.process({f}, "spawn")', is_away=True, at_home=True, raises=False, is_slow=True),
+    Wall("BoundProcess, fork", 'stage.process({f}, "fork")', is_away=True, at_home=True, raises=False, hands_patches_on=True),
+    Wall("BoundProcess, spawn", 'stage.process({f}, "spawn")', is_away=True, at_home=True, raises=False, is_slow=True,
+         hands_patches_on=True),
     Wall("anyio.to_process, bind", "await stage.to_process(ari.bind({f}))", awaits=True, is_away=True, at_home=True,
          in_loop=True, is_slow=True),
     Wall("subprocess, child_env", "stage.subprocess({f}, ari.child_env())", is_away=True, raises=False, is_slow=True),
     Wall("subprocess, plain", "stage.subprocess({f}, None)", JOINED, is_away=True, raises=False, is_slow=True,
          patched=True),
-    Wall("os.fork", "stage.fork({f})", is_away=True, raises=False, forks=True),
-    Wall("killed", 'stage.killed("{run}", {f})', OWN, is_away=True, raises=False, ends="lost", forks=True),
+    Wall("os.fork", "stage.fork({f})", is_away=True, raises=False, hands_patches_on=True),
+    Wall("killed", 'stage.killed("{run}", {f})', OWN, is_away=True, raises=False, ends="lost", hands_patches_on=True),
 ]  # fmt: skip
 
 WALLS: Final = [*TASKS, *THREADS, *CALLS, *QUEUES, *WIRES, *PROCESSES]

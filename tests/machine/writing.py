@@ -226,7 +226,7 @@ class Writer:
             in_loop=near.in_loop and wall.keeps_loop,
             is_late=near.is_late or wall.is_late,
             joined=near.run if _joins(wall, near) else near.joined,
-            is_patched=near.is_patched and (wall.forks or not wall.is_away) and not wall.is_late,
+            is_patched=near.is_patched and (wall.hands_patches_on or not wall.is_away) and not wall.is_late,
         )
         own = run if wall.sees == OWN else None
         call = wall.call.replace("{run}", own.removeprefix("GET /") if own else "")
