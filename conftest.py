@@ -23,6 +23,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import hypothesis
 import pytest
 from sybil import Document, Example
 from sybil.evaluators.python import PythonEvaluator
@@ -40,6 +41,12 @@ if TYPE_CHECKING:
 
 # Logfire, which one test patches beside, would have pydantic load it, and all it needs, in every process of the tests.
 os.environ["PYDANTIC_DISABLE_PLUGINS"] = "logfire-plugin"
+
+# No example of a page fails because a machine is busy.
+hypothesis.settings.register_profile(
+    "pages", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], database=None
+)
+hypothesis.settings.load_profile("pages")
 
 HERE: Final = Path(__file__).parent
 PAGES: Final = frozenset({HERE / "README.md", *(HERE / "docs").glob("*.md")})
