@@ -43,9 +43,7 @@ if TYPE_CHECKING:
 os.environ["PYDANTIC_DISABLE_PLUGINS"] = "logfire-plugin"
 
 # No example of a page fails because a machine is busy.
-hypothesis.settings.register_profile(
-    "pages", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], database=None
-)
+hypothesis.settings.register_profile("pages", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("pages")
 
 HERE: Final = Path(__file__).parent
