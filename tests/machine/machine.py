@@ -47,7 +47,7 @@ def _weight(wall: Wall) -> int:
     return 30 if wall.awaits else 8 if wall.at_home else 2
 
 
-_GENERATORS: Final = [each for each in GENERATORS for _ in range(4 if each.is_async else 2 if each.at_home else 1)]
+_GENERATORS: Final = [each for each in GENERATORS for _ in range(6 if each.is_async else 2 if each.at_home else 1)]
 _CHOSEN: Final = [wall for wall in WALLS for _ in range(_weight(wall))]
 
 
