@@ -143,6 +143,26 @@ with start_run("before"), capture_runs() as captured:
         assert [(record.name, record.status) for record in registry.find()] == [("before", "succeeded")]
 
 
+def test_a_forked_child_that_leaves_the_block_takes_nothing_from_its_parent(tmp_path: Path) -> None:
+    program = """
+import os, sys
+from agent_run_id import start_run
+from agent_run_id.testing import capture_runs
+child = None
+with capture_runs() as runs:
+    start_run("in the parent").end()
+    child = os.fork()
+    if child:
+        assert os.waitpid(child, 0)[1] == 0
+        start_run("in the parent, afterwards").end()
+        print(sorted(record.name for record in runs.find()), os.path.exists(runs.directory))
+if child:
+    print(os.path.exists(runs.directory))
+"""
+    said = run_program(program, directory=tmp_path).splitlines()
+    assert said == ["['in the parent', 'in the parent, afterwards'] True", "False"]
+
+
 def test_what_is_recorded_in_a_run_of_the_block_after_the_block_is_lost_without_a_sound(tmp_path: Path) -> None:
     """Nor does it make the directory again."""
     with capture_runs() as captured:

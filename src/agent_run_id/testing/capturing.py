@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import shutil
 import tempfile
 from typing import TYPE_CHECKING
 
@@ -32,9 +34,19 @@ def capture_runs() -> Generator[RunRegistry]:
 @contextlib.contextmanager
 def captured_by(make: Callable[[str], Journal]) -> Generator[RunRegistry]:
     """What `capture_runs` does, with a journal that `make` makes for the directory."""
-    with (
-        tempfile.TemporaryDirectory(prefix="agent-run-id-") as directory,
-        recording_in(directory, make),
-        RunRegistry(directory) as registry,
-    ):
+    with _directory() as directory, recording_in(directory, make), RunRegistry(directory) as registry:
         yield registry
+
+
+@contextlib.contextmanager
+def _directory() -> Generator[str]:
+    """A directory that goes with the block.
+
+    Not `tempfile.TemporaryDirectory`: a forked child that leaves the block, or just ends, would take it from its parent.
+    """
+    owner, directory = os.getpid(), tempfile.mkdtemp(prefix="agent-run-id-")
+    try:
+        yield directory
+    finally:
+        if os.getpid() == owner:
+            shutil.rmtree(directory, ignore_errors=True)
