@@ -7,7 +7,6 @@ next would see. What a program sees goes into a file, from whatever process it i
 from __future__ import annotations
 
 import contextlib
-import gc
 import multiprocessing
 import os
 import queue
@@ -345,9 +344,6 @@ class Stage:
         with ari.RunContext(STRANGER):
             yield 1
             yield 2
-
-    def collect(self) -> None:
-        gc.collect()
 
     def ask(self, place: int) -> None:
         """Note what becomes of the current run, as a reader sees it."""

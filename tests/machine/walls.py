@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 __all__ = ["GENERATORS", "HERE", "JOINED", "NOBODY", "OWN", "STRANGERS", "WALLS", "Generator", "Wall"]
 
@@ -16,8 +16,16 @@ JOINED: Final = "joined"
 """The run that the process joined through its environment, if any."""
 
 
-@dataclass(frozen=True, repr=False)
-class Wall:
+class _Named:
+    name: str
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # noqa: FBT001 - as hypothesis calls it
+        del cycle
+        printer.text(f"<{self.name}>")
+
+
+@dataclass(frozen=True)
+class Wall(_Named):
     """One way over a wall.
 
     Attributes:
@@ -59,9 +67,6 @@ class Wall:
     is_slow: bool = False
     patched: bool = False
     hands_patches_on: bool = False
-
-    def __repr__(self) -> str:
-        return f"<{self.name}>"
 
 
 _TASK_GROUP: Final = "async with anyio.create_task_group() as tasks:\n    tasks.start_soon({f})"
@@ -149,8 +154,8 @@ PROCESSES: Final = [
 WALLS: Final = [*TASKS, *THREADS, *CALLS, *QUEUES, *WIRES, *PROCESSES]
 
 
-@dataclass(frozen=True, repr=False)
-class Generator:
+@dataclass(frozen=True)
+class Generator(_Named):
     """One way to use a generator that is traced.
 
     Attributes:
@@ -166,9 +171,6 @@ class Generator:
     is_async: bool = False
     at_home: bool = False
     ends: Literal["succeeded", "cancelled"] = "succeeded"
-
-    def __repr__(self) -> str:
-        return f"<{self.name}>"
 
 
 _BEGUN: Final = 'steps = ari.traced(name="{run}")({f})()\nnext(steps)#\n'

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from tests.machine.walls import HERE, JOINED, NOBODY, OWN, STRANGERS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from tests.machine.walls import Generator, Wall
 
@@ -376,13 +376,9 @@ def _indented(lines: list[str]) -> list[str]:
 
 
 def _reaches(blocks: list[Block], what: str, passes: Callable[[Block], bool]) -> bool:
-    for block in _inside_out(blocks):
+    for block in reversed(blocks):
         if block.catches == what:
             return True
         if not passes(block):
             return False
     return False
-
-
-def _inside_out(blocks: list[Block]) -> Iterator[Block]:
-    return reversed(blocks)

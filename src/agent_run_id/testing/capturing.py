@@ -42,7 +42,8 @@ def captured_by(make: Callable[[str], Journal]) -> Generator[RunRegistry]:
 def _directory() -> Generator[str]:
     """A directory that goes with the block.
 
-    Not `tempfile.TemporaryDirectory`: a forked child that leaves the block, or just ends, would take it from its parent.
+    Not `tempfile.TemporaryDirectory`: a forked child that leaves the block, or just ends, would take it from its
+    parent.
     """
     owner, directory = os.getpid(), tempfile.mkdtemp(prefix="agent-run-id-")
     try:
