@@ -37,6 +37,11 @@ class Ids:
         # In an index that is made anew nearly every id is new, and that none begins like it is enough to know.
         self._beginnings = bytearray(2**24) if self._next == 1 else None
 
+    @property
+    def last(self) -> int:
+        """The last row that was given."""
+        return self._next - 1
+
     def resolve(self, values: Collection[str]) -> dict[str, tuple[int, bytes]]:
         """Give every id a row.
 

@@ -6,6 +6,7 @@ A run has a row from the first time its id is read, be it only because another r
 from __future__ import annotations
 
 from collections import defaultdict
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 from agent_run_id.folding import FOLDED, StoredEvent, fold, fold_in_order
@@ -53,21 +54,32 @@ class Runs:
         self._redone: list[tuple[int]] = []
         self._nested: list[tuple[int]] = []
 
-    def apply(self, groups: Mapping[str, list[Entry]], tokens: Tokens) -> None:
+    @property
+    def last(self) -> int:
+        """The last row so far."""
+        return self._ids.last
+
+    def apply(self, groups: Mapping[str, list[Entry]], tokens: Tokens) -> dict[int, list[Entry]]:
         """Apply events that were not applied before.
 
         Args:
             groups: The events by the token of their run.
             tokens: The run ids, by token.
+
+        Returns:
+            What runs that are new said, by row.
         """
         said, mentioned, places, roots = _read(groups, tokens)
         fresh = self._ids.resolve(mentioned)
         rows = self._ids.rows
         inferred = {value: (None, rows[root], depth) for value, (root, depth) in places.items()}
+        added: dict[int, list[Entry]] = {}
         for value, (pk, key) in fresh.items():
             place = inferred.get(value, _NOWHERE)
             if value in said:
-                self._add(pk, key, {token: groups[token] for token in said[value]}, tokens, place)
+                entries = {token: groups[token] for token in said[value]}
+                added[pk] = [*chain.from_iterable(entries.values())]
+                self._add(pk, key, entries, tokens, place)
             else:
                 self._rows.append((pk, key, *place, *_NOTHING_SAID))
         known = {rows[value]: value for value in said if value not in fresh}
@@ -84,6 +96,7 @@ class Runs:
         self._nest(
             [rows[root] for root in roots if root not in fresh or root in places or said.get(root, [root]) != [root]]
         )
+        return added
 
     def refold(self, runs: Collection[int], gone: Mapping[str, Ranges]) -> None:
         """Fold runs anew without the events that are gone.

@@ -3,6 +3,8 @@
 The words of a run are indexed when somebody first searches, and from then on what is new before each search: who never
 searches does not pay. Most runs are one document, under the number of their row. What a run says after it was indexed
 makes further documents, with negative numbers, so a search for several words puts the documents of such runs together.
+
+Where all older runs are indexed, the words of those just read are taken from what was read, not from the database.
 """
 
 from __future__ import annotations
@@ -18,7 +20,9 @@ from agent_run_id.index.layout import in_groups, insert, look_up
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from agent_run_id.index.rows import Entry
 
 __all__ = ["Texts"]
 
@@ -42,6 +46,10 @@ _TO_DO: Final = (
     " EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'texts') FROM numbers"
 )
 """Up to which run texts are indexed, and up to which they should be; whether there is more; whether it can be done."""
+_FOLLOWS: Final = (
+    "UPDATE numbers SET texted = next - 1 WHERE texted = ?"
+    " AND EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'texts') RETURNING texted"
+)
 
 
 class Texts:
@@ -79,6 +87,25 @@ class Texts:
             self._pause()
         if late:
             self._add_late()
+
+    def add_read(self, before: int, said: Mapping[int, Iterable[Entry]]) -> None:
+        """Index the words of runs that were just read, if those of all other runs are.
+
+        Args:
+            before: The last row before theirs.
+            said: All that was read of each, by its row.
+        """
+        if not self._db.execute(_FOLLOWS, [before]).fetchall():
+            return
+        texts: list[tuple[int, str]] = []
+        for pk, entries in said.items():
+            found: list[str] = []
+            for _, line in entries:
+                if line.type != RUN_USAGE:
+                    _collect(line.data, found)
+            if found:
+                texts.append((pk, " ".join(found)))
+        insert(self._db, "INSERT INTO texts (rowid, text)", texts)
 
     def matching(self, text: str) -> tuple[str, list[Any]]:
         """The condition that `r.pk` is a run that holds all words of `text`, and its parameters."""

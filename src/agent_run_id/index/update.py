@@ -85,6 +85,7 @@ class Update:
         self._bare: set[tuple[int, str]] = set()
         self._groups: dict[str, list[Entry]] = {}
         self._texts = Texts(connection, self._pause)
+        self._with_texts = False
         self._tokens = Tokens()
         self._count = 0
         self._until = 0.0
@@ -104,6 +105,7 @@ class Update:
                 self._done = self._total = 0
                 try:
                     self._begin()
+                    self._with_texts = texts
                     self._pass()
                     self._flush()
                     if texts:
@@ -271,7 +273,10 @@ class Update:
     def _flush(self) -> None:
         """Write what was read so far."""
         if self._groups:
-            self._runs.apply(self._groups, self._tokens)
+            before = self._runs.last
+            added = self._runs.apply(self._groups, self._tokens)
+            if self._with_texts:
+                self._texts.add_read(before, added)
         else:
             self._runs.write()
         self._applied.write()
