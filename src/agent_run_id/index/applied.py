@@ -90,6 +90,7 @@ class Applied:
         self._db = connection
         self._known: dict[int, Ranges] = {}
         self._changed: set[int] = set()
+        self._rows: dict[int, set[int]] = {}  # the first number of each range that the database has
 
     def load(self, processes: Iterable[int]) -> None:
         """Learn what was applied of these processes."""
@@ -101,6 +102,7 @@ class Applied:
             for process, first, last in look_up(self._db, "process, first_seq, last_seq", rows % marks, group):
                 found[process].append([first, last])
             self._known.update((process, Ranges(ranges)) for process, ranges in found.items())
+            self._rows.update((process, {first for first, _ in ranges}) for process, ranges in found.items())
 
     def of(self, process: int) -> Ranges:
         """What was applied of a process, to be changed."""
@@ -111,9 +113,14 @@ class Applied:
 
     def write(self) -> None:
         """Put what changed into the database."""
-        changed = sorted(self._changed)
-        for group in in_groups(changed):
-            self._db.execute(f"DELETE FROM applied WHERE process IN ({','.join('?' * len(group))})", group)
-        rows = [(process, first, last) for process in changed for first, last in self._known[process]]
-        insert(self._db, "INSERT INTO applied", rows)
+        rows = [(process, first, last) for process in sorted(self._changed) for first, last in self._known[process]]
+        before = {process: self._rows[process] for process in self._changed}
+        self._rows.update((process, set[int]()) for process in before)
+        for process, first, _ in rows:
+            self._rows[process].add(first)
+        # Nearly always none: a range that grows keeps its first number.
+        merged = [(process, first) for process, firsts in before.items() for first in firsts - self._rows[process]]
+        if merged:
+            self._db.executemany("DELETE FROM applied WHERE process = ? AND first_seq = ?", merged)
+        insert(self._db, "INSERT INTO applied", rows, "ON CONFLICT DO UPDATE SET last_seq = excluded.last_seq")
         self._changed.clear()

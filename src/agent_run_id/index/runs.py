@@ -6,7 +6,6 @@ A run has a row from the first time its id is read, be it only because another r
 from __future__ import annotations
 
 from collections import defaultdict
-from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 from agent_run_id.folding import FOLDED, StoredEvent, fold, fold_in_order
@@ -59,7 +58,7 @@ class Runs:
         """The last row so far."""
         return self._ids.last
 
-    def apply(self, groups: Mapping[str, list[Entry]], tokens: Tokens) -> dict[int, list[Entry]]:
+    def apply(self, groups: Mapping[str, list[Entry]], tokens: Tokens) -> dict[int, Iterable[list[Entry]]]:
         """Apply events that were not applied before.
 
         Args:
@@ -67,18 +66,18 @@ class Runs:
             tokens: The run ids, by token.
 
         Returns:
-            What runs that are new said, by row.
+            What runs that are new said, by row, and then by token.
         """
         said, mentioned, places, roots = _read(groups, tokens)
         fresh = self._ids.resolve(mentioned)
         rows = self._ids.rows
         inferred = {value: (None, rows[root], depth) for value, (root, depth) in places.items()}
-        added: dict[int, list[Entry]] = {}
+        added: dict[int, Iterable[list[Entry]]] = {}
         for value, (pk, key) in fresh.items():
             place = inferred.get(value, _NOWHERE)
             if value in said:
                 entries = {token: groups[token] for token in said[value]}
-                added[pk] = [*chain.from_iterable(entries.values())]
+                added[pk] = entries.values()
                 self._add(pk, key, entries, tokens, place)
             else:
                 self._rows.append((pk, key, *place, *_NOTHING_SAID))

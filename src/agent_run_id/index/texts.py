@@ -88,7 +88,7 @@ class Texts:
         if late:
             self._add_late()
 
-    def add_read(self, before: int, said: Mapping[int, Iterable[Entry]]) -> None:
+    def add_read(self, before: int, said: Mapping[int, Iterable[list[Entry]]]) -> None:
         """Index the words of runs that were just read, if those of all other runs are.
 
         Args:
@@ -100,9 +100,10 @@ class Texts:
         texts: list[tuple[int, str]] = []
         for pk, entries in said.items():
             found: list[str] = []
-            for _, line in entries:
-                if line.type != RUN_USAGE:
-                    _collect(line.data, found)
+            for some in entries:
+                for _, line in some:
+                    if line.type != RUN_USAGE:
+                        _collect(line.data, found)
             if found:
                 texts.append((pk, " ".join(found)))
         insert(self._db, "INSERT INTO texts (rowid, text)", texts)
