@@ -183,9 +183,12 @@ class Owner:
         places: From where on its files are read, by their numbers. Others are read from their beginning, and those
             before all of these are not read at all.
         state: Whether it lives.
+        was_read: Whether `places` are from before it was lost sight of.
     """
 
-    __slots__ = ("began", "due_at", "first", "heartbeat", "is_done", "key", "places", "probe_at", "segments", "state")
+    __slots__ = (
+        "began", "due_at", "first", "heartbeat", "is_done", "key", "places", "probe_at", "segments", "sought", "state",
+    )  # fmt: skip
 
     began: int
     due_at: float
@@ -196,11 +199,13 @@ class Owner:
     places: dict[int, int]
     probe_at: float
     segments: dict[int, Segment]
+    sought: frozenset[int]
     state: State
 
-    def __init__(self, key: str, places: dict[int, int], state: State) -> None:
+    def __init__(self, key: str, places: dict[int, int], state: State, *, was_read: bool = False) -> None:
         self.key = key
         self.places = places
+        self.sought = frozenset(places if was_read else ())
         self.first = min(places, default=0)
         self.state = state
         self.segments = {}
@@ -242,6 +247,15 @@ class Owner:
                 return
             del self.segments[segment.number]
             self.first = segment.number + 1
+
+    @property
+    def is_partly_found(self) -> bool:
+        """Whether one of its files that was read is not there, or only as a copy, which may end earlier."""
+        for number in self.sought:
+            segment = self.segments.get(number)
+            if number >= self.first and (segment is None or not (segment.found.is_original or segment.found.end)):
+                return True
+        return False
 
     def left_at(self) -> dict[int, int]:
         """Where to go on with its files if they come back."""

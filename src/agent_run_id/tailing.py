@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from agent_run_id.errors import StoreError
 from agent_run_id.followed import Found, Line, Owner, end_of, sections, state_among
+from agent_run_id.hosts import boot_id, host_name
 from agent_run_id.layout import JOURNALS, parse_name
 from agent_run_id.positions import Position, key_of
 from agent_run_id.reading import read_header
@@ -227,27 +228,31 @@ class Tail:
         owner = self._owners.get(key)
         if owner is None:
             state, began = state_among(group), max(found.began for found in group)
-            places = None if is_listed else self._begin(key, group, state, is_late=began > since)
+            # What was brought here is new whenever it began; but a copy of what was here is not.
+            is_brought = state == "unknown" and not self._is_first and not any(_is_of_here(found) for found in group)
+            is_new = state == "alive" or is_brought or began > since
+            was_read = key in self._places
+            places = None if is_listed else self._begin(key, group, state, is_new=is_new)
             if places is None:
                 self._over[key] = max(began, self._over.get(key, 0))
                 return
-            owner = self._owners[key] = Owner(key, places, state)
+            owner = self._owners[key] = Owner(key, places, state, was_read=was_read)
         elif self._pins:  # of what is here already, a part is in a bundle
             owner.places.update(_ends(group))
         for found in group:
             owner.attach(found)
 
-    def _begin(self, key: str, group: list[Found], state: State, *, is_late: bool) -> dict[int, int] | None:
+    def _begin(self, key: str, group: list[Found], state: State, *, is_new: bool) -> dict[int, int] | None:
         """From where on a process is followed that was not before; None when it is over and known."""
         places = self._places.pop(key, None)
         if places is not None:
             return places
         if key in self._over:
             return None
-        is_known = self._pins or not (is_late or state == "alive" or (state == "unknown" and not self._is_first))
-        if not is_known:
+        if is_new and not self._pins:
             return {}
-        if state == "dead":
+        # Nobody goes on in a copy of what was recorded here.
+        if state == "dead" or all(_is_of_here(found) and not found.is_original for found in group):
             return None
         return _ends(group)
 
@@ -260,7 +265,9 @@ class Tail:
 
     def _misses(self) -> bool:
         """Whether there is anything to look for in bundles."""
-        return (self._seeks and bool(self._places)) or any(segment.is_gone for _, segment in self._segments())
+        if self._seeks and (self._places or any(owner.is_partly_found for owner in self._owners.values())):
+            return True
+        return any(segment.is_gone for _, segment in self._segments())
 
     def _forget_copies_of_gone(self) -> None:
         """Where the file of a process is gone and a copy is there, that is found as if it were new."""
@@ -357,6 +364,12 @@ def _is_quiet(owner: Owner, seconds: float) -> bool:
     """Whether all its files were read, and nothing was written to them for so long."""
     now = time.time()
     return all(0 < segment.modified < now - seconds for segment in owner.segments.values())
+
+
+def _is_of_here(found: Found) -> bool:
+    """Whether its owner ran on this host, since it was last started."""
+    fields = found.header.fields
+    return (fields.get("host"), fields.get("boot")) == (host_name(), boot_id())
 
 
 def _inode(path: str) -> int | None:
