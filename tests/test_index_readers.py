@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -206,27 +207,62 @@ def test_an_index_that_was_closed_opens_again(tmp_path: Path) -> None:
         index.close()
 
 
-def test_a_file_that_did_not_grow_is_not_opened(tmp_path: Path) -> None:
-    """Every call to the system lets a thread that computes go first, and a long-lived process leaves many files."""
-    program = """
+ROTATING = """
 import sys
 import agent_run_id.journal_file as room
 from agent_run_id import RunRegistry, start_run
 room.SEGMENT_BYTES = 2000
-opened = []
-sys.addaudithook(lambda event, args: opened.append(str(args[0])) if event == "open" else None)
-with RunRegistry() as registry:
-    for number in range(40):
-        start_run(str(number)).end()
-    registry.find()
-    journals = {path for path in opened if path.endswith(".jsonl")}
-    opened.clear()
-    registry.find()
-    assert [path for path in opened if path.endswith(".jsonl")] == [min(journals)], opened  # its lock
-    start_run("more").end()
-    opened.clear()
-    registry.find()
-    assert len([path for path in opened if path.endswith(".jsonl")]) <= 3, opened  # and where it goes on
-    print(len(journals) > 5, len(registry.find()))
+touched = []
+sys.addaudithook(lambda event, args: touched.append(str(args[0])) if event == "open" else None)
+for number in range(40):
+    start_run(str(number)).end()
 """
-    assert run_program(program, directory=tmp_path).split() == ["True", "41"]
+
+
+def test_of_its_own_process_a_reader_opens_only_what_has_grown(tmp_path: Path) -> None:
+    """Every call to the system lets a thread that computes go first, and a long-lived process leaves many files."""
+    program = """
+def journals():
+    found = [path for path in touched if path.endswith(".jsonl")]
+    touched.clear()
+    return found
+with RunRegistry() as registry:
+    registry.find()
+    many = len(set(journals())) > 5
+    registry.find()
+    print(many, journals())
+    start_run("more").end()
+    journals()
+    registry.find()
+    print(len(journals()) <= 2, len(registry.find()))
+"""
+    assert run_program(ROTATING + program, directory=tmp_path).split() == ["True", "[]", "True", "41"]
+
+
+def test_of_another_process_that_lives_it_looks_at_the_first_file_and_at_the_last_two(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first tells by its lock that the process lives; what lies between is over, and what it says stays known."""
+    program = "print('recorded', flush=True); sys.stdin.readline(); start_run('more').end(); print('more', flush=True)"
+    looked: list[str] = []
+    stat = os.stat
+
+    def counting(path: Any, *args: Any, **given: Any) -> os.stat_result:
+        looked.append(Path(path).name if isinstance(path, str) else "")
+        return stat(path, *args, **given)
+
+    with Program(f"{ROTATING}\n{program}\nsys.stdin.readline()", directory=tmp_path) as running:
+        running.hear()
+        names = sorted(path.name for path in (tmp_path / "journal").iterdir())
+        with RunRegistry(tmp_path) as registry:
+            assert len(registry.find()) == 40
+            monkeypatch.setattr("agent_run_id.index.folder.os.stat", counting)
+            assert len(registry.find()) == 40
+            assert [name for name in looked if name in names] == [names[0], *names[-2:]]
+            running.tell()
+            running.hear()
+            assert len(registry.find()) == 41
+            running.kill()
+            assert len(registry.find()) == 41
+    with RunRegistry(tmp_path) as registry:
+        assert len(registry.find()) == 41

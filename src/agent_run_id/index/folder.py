@@ -1,7 +1,8 @@
 """The folder: which journals there are, whose they are, how long, and who of their processes lives.
 
 Every call to the system lets go of the interpreter, and beside a thread that computes each may cost the caller 5 ms. So
-a header is read once, of a living process one lock is looked at, and a file is opened when it has grown.
+a header is read once, of a living process one lock is looked at and of ourselves none, and a file is opened when it has
+grown.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from agent_run_id.errors import StoreError
+from agent_run_id.journal import current_journal
 from agent_run_id.layout import parse_name
 from agent_run_id.reading import read_header, state_of
 
@@ -26,12 +28,17 @@ __all__ = ["Folder", "Found", "Look"]
 
 
 class Found(NamedTuple):
-    """A journal of one process, and how long it was before it was asked whether that lives."""
+    """A journal of one process, and how long it was before it was asked whether that lives.
+
+    Nothing is written any more into one that `is_past`: its process has gone on in others since.
+    """
 
     name: str
     path: str
     header: Header
     size: int
+    inode: int
+    is_past: bool = False
 
 
 @dataclass(slots=True)
@@ -86,6 +93,7 @@ class Folder:
                 self._see(name, path, status, look, before)
         # Who lives is asked before anything is read, and then read to the end: what a dead process wrote is all there.
         look.states = _states(look.found)
+        look.found = _with_past(look.found)
         return look
 
     def _entries(self) -> list[tuple[str, str, Name]]:
@@ -106,19 +114,35 @@ class Folder:
             header = read_header(path)
         if header is not None:
             self._headers[name] = (status.st_dev, status.st_ino, header)
-            look.found.append(Found(name, path, header, status.st_size))
+            look.found.append(Found(name, path, header, status.st_size, status.st_ino))
         elif not os.path.exists(path):  # noqa: PTH110
             look.vanished = True
 
 
 def _states(found: Iterable[Found]) -> dict[str, State]:
     """Whether each process lives, by all its journals: it holds the lock of at least one as long as it does."""
+    ours = current_journal().process_id
     states: dict[str, State] = {}
     for journal in found:
         process = journal.header.process
         known = states.get(process, "unknown")
         if known != "alive":
-            state = state_of(journal.path, journal.header)
+            is_ours = process == ours and journal.header.fields.get("inode") == journal.inode
+            state: State = "alive" if is_ours else state_of(journal.path, journal.header)
             if state == "alive" or known == "unknown":
                 states[process] = state
     return states
+
+
+def _with_past(found: list[Found]) -> list[Found]:
+    """Mark those into which nothing is written any more.
+
+    The first of a process is none of them, for its lock tells that the process lives; and in the last but one a thread
+    may just be writing, if the last is new.
+    """
+    last: dict[str, int] = {}
+    for journal in found:
+        last[journal.header.process] = max(journal.header.segment, last.get(journal.header.process, 0))
+    return [
+        journal._replace(is_past=1 < journal.header.segment < last[journal.header.process] - 1) for journal in found
+    ]

@@ -7,6 +7,7 @@ as `reading` does it, which is also the measure of what the fast way may accept.
 from __future__ import annotations
 
 import json
+import os
 import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Line", "Tokens", "parse_piece", "read_pieces"]
 
-_PIECE: Final = 2 * 1024 * 1024
+_PIECE: Final = 4 * 1024 * 1024
 _HEADERS: Final = frozenset({PROCESS_STARTED, BUNDLE_STARTED})
 # An event as `Journal` writes it. What looks otherwise may be one all the same.
 _EVENTS: Final = re.compile(
@@ -70,10 +71,10 @@ def read_pieces(path: str, offset: int, size: int) -> Iterator[tuple[bytes, int]
     """
     if offset >= size:
         return
-    with open(path, "rb", buffering=0) as file:  # noqa: PTH123
-        at = file.seek(offset)
-        rest = b""
-        while at < size and (chunk := file.read(min(_PIECE, size - at))):
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # not `open`, which asks the system for more than is needed
+    try:
+        at, rest = offset, b""
+        while at < size and (chunk := os.pread(file, min(_PIECE, size - at), at)):
             at += len(chunk)
             piece, end, rest = (rest + chunk).rpartition(b"\n")
             if end:
@@ -81,6 +82,8 @@ def read_pieces(path: str, offset: int, size: int) -> Iterator[tuple[bytes, int]
                 yield piece, offset
         if rest:
             yield rest, offset
+    finally:
+        os.close(file)
 
 
 def parse_piece(piece: bytes, tokens: Tokens) -> tuple[list[Line], int]:

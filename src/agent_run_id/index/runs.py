@@ -38,6 +38,9 @@ class Runs:
     Args:
         connection: To the database, in a transaction.
         processes: The processes whose events come.
+
+    Attributes:
+        changed_texts: Whether runs whose texts were indexed said more since, or lost a part of what they said.
     """
 
     def __init__(self, connection: sqlite3.Connection, processes: Processes) -> None:
@@ -52,6 +55,7 @@ class Runs:
         self._late: list[tuple[int, int, int]] = []
         self._redone: list[tuple[int]] = []
         self._nested: list[tuple[int]] = []
+        self.changed_texts = False
 
     @property
     def last(self) -> int:
@@ -277,6 +281,7 @@ class Runs:
             insert(self._db, "INSERT OR IGNORE INTO untexted", late)
             redone = [run for run in self._redone if run[0] <= texted]
             insert(self._db, "INSERT OR IGNORE INTO retexted", redone)
+            self.changed_texts = self.changed_texts or bool(late or redone)
 
 
 def _number(entry: Entry) -> int:

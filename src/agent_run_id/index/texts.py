@@ -46,10 +46,6 @@ _TO_DO: Final = (
     " EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'texts') FROM numbers"
 )
 """Up to which run texts are indexed, and up to which they should be; whether there is more; whether it can be done."""
-_FOLLOWS: Final = (
-    "UPDATE numbers SET texted = next - 1 WHERE texted = ?"
-    " AND EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'texts') RETURNING texted"
-)
 
 
 class Texts:
@@ -63,20 +59,43 @@ class Texts:
     def __init__(self, connection: sqlite3.Connection, pause: Callable[[], None]) -> None:
         self._db = connection
         self._pause = pause
+        self._texted: int | None = None
+        self._has_late = True
 
-    def catch_up(self) -> None:
-        """Index what was not indexed before, in a transaction that is open.
+    def forget(self) -> None:
+        """Look anew how far the database is: somebody else wrote there."""
+        self._texted = None
+
+    def note_late(self) -> None:
+        """Runs that are indexed said more, or lost a part of what they said."""
+        self._has_late = True
+
+    def begin(self) -> None:
+        """Learn how far the database is.
 
         Raises:
             StoreError: this SQLite cannot search texts.
         """
-        while True:
-            texted, last, late, redone, can = self._db.execute(_TO_DO).fetchone()
+        if self._texted is None:
+            self._texted, _, late, redone, can = self._db.execute(_TO_DO).fetchone()
+            self._has_late = bool(late or redone)
             if not can:
+                self._texted = None
                 raise StoreError(
                     "runs cannot be found by text here: the SQLite of this Python was built without FTS5;"
                     " a Python from python.org or of most systems has it"
                 )
+
+    def catch_up(self, last: int) -> None:
+        """Index what was not indexed before, in a transaction that is open.
+
+        Args:
+            last: The last row of all.
+        """
+        if self._texted == last and not self._has_late:
+            return
+        while True:
+            texted, last, late, redone, _ = self._db.execute(_TO_DO).fetchone()
             until = min(texted + _AT_ONCE, last)
             if redone:
                 self._renew()
@@ -87,15 +106,18 @@ class Texts:
             self._pause()
         if late:
             self._add_late()
+        self._texted = last
+        self._has_late = False
 
-    def add_read(self, before: int, said: Mapping[int, Iterable[list[Entry]]]) -> None:
+    def add_read(self, before: int, last: int, said: Mapping[int, Iterable[list[Entry]]]) -> None:
         """Index the words of runs that were just read, if those of all other runs are.
 
         Args:
             before: The last row before theirs.
+            last: The last of theirs.
             said: All that was read of each, by its row.
         """
-        if not self._db.execute(_FOLLOWS, [before]).fetchall():
+        if self._texted != before:
             return
         texts: list[tuple[int, str]] = []
         for pk, entries in said.items():
@@ -107,6 +129,8 @@ class Texts:
             if found:
                 texts.append((pk, " ".join(found)))
         insert(self._db, "INSERT INTO texts (rowid, text)", texts)
+        self._db.execute("UPDATE numbers SET texted = ?", [last])
+        self._texted = last
 
     def matching(self, text: str) -> tuple[str, list[Any]]:
         """The condition that `r.pk` is a run that holds all words of `text`, and its parameters."""

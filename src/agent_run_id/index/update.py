@@ -106,10 +106,12 @@ class Update:
                 try:
                     self._begin()
                     self._with_texts = texts
+                    if texts:
+                        self._texts.begin()
                     self._pass()
                     self._flush()
                     if texts:
-                        self._texts.catch_up()
+                        self._texts.catch_up(self._runs.last)
                     self._db.commit()
                 except _Overtaken:
                     continue
@@ -170,7 +172,7 @@ class Update:
     # Files ------------------------------------------------------------------------------------------------------------
 
     def _journal(self, journal: Found, *, dead: bool) -> None:
-        name, path, header, size = journal
+        name, path, header, size = journal.name, journal.path, journal.header, journal.size
         at = self._at(name)
         row = self._processes.rows[header.process]
         if not at.offset:
@@ -188,8 +190,10 @@ class Update:
         except FileNotFoundError:
             self._vanished = True  # by the retention of another process, or into a bundle
             return
-        if at.sealed != dead:
-            at.sealed = dead
+        # What is left behind its last whole line is told of only when its process is dead.
+        sealed = dead or (journal.is_past and at.offset >= size)
+        if at.sealed != sealed:
+            at.sealed = sealed
             self._changed.add(name)
 
     def _bundle(self, name: str, path: str, size: int, states: dict[str, State]) -> None:
@@ -276,9 +280,12 @@ class Update:
             before = self._runs.last
             added = self._runs.apply(self._groups, self._tokens)
             if self._with_texts:
-                self._texts.add_read(before, added)
+                self._texts.add_read(before, self._runs.last, added)
         else:
             self._runs.write()
+        if self._runs.changed_texts:
+            self._runs.changed_texts = False
+            self._texts.note_late()
         self._applied.write()
         spans = [(*key, *self._spans.get(key, (None, None))) for key in self._spans.keys() | self._bare]
         insert(
@@ -320,6 +327,7 @@ class Update:
     def _load(self) -> None:
         """Learn from the database how far it is."""
         self._clear()
+        self._texts.forget()
         self._processes = Processes(self._db)
         self._applied = Applied(self._db)
         self._runs = Runs(self._db, self._processes)
