@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from agent_run_id import RunRegistry
 
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("ci", parent=settings.get_profile("default"), max_examples=300)
-settings.load_profile("ci" if os.environ.get("CI") else "default")
+settings.register_profile("thorough", parent=settings.get_profile("default"), max_examples=300)
+settings.load_profile("thorough" if os.environ.get("THOROUGH") else "default")
 
 
 def _eager_loop() -> asyncio.AbstractEventLoop:
