@@ -114,7 +114,7 @@ def test_ctrl_c_ends_it_with_130_and_without_a_traceback() -> None:
         "signal.signal(signal.SIGINT, signal.default_int_handler)\nsys.exit(main())"
     )
     with subprocess.Popen(
-        [sys.executable, "-c", program, "show", "@last"],
+        [sys.executable, "-c", program, "show", "@last", "--all"],
         env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -215,7 +215,7 @@ def test_a_locale_without_the_symbols_gets_escapes_for_them() -> None:
 def test_a_reader_that_goes_away_ends_it_silently(long_name: str) -> None:
     with start_run("long", parent=ROOT, input="text\n" * 100_000):  # more than a pipe holds
         pass
-    for command in (("show", "@last"), ("ls",)):
+    for command in (("show", "@last", "--all"), ("ls",)):
         with subprocess.Popen(
             [sys.executable, "-m", "agent_run_id.cli", *command],
             env=environment(),

@@ -86,3 +86,32 @@ def test_a_deep_chain_begins_anew_on_the_left_behind_the_number_of_its_level() -
     assert [lines[n].split("✓")[0] for n in (50, 51)] == ["⋯50 ├─ ", "⋯50 │  └─ "]
     assert [lines[n].split("✓")[0] for n in (100, 101)] == ["⋯100 └─ ", "⋯100    └─ "]
     assert lines[-1].startswith("⋯50 └─ ✓ 120 ")
+
+
+def test_runs_that_are_alike_are_one_line_where_the_first_of_them_was() -> None:
+    """Alike are those of one kind with names that differ in numbers only, directly below one other."""
+    pages = [record(n, 0, name=f"page {n}", status="failed" if n in (3, 5) else "succeeded") for n in range(2, 8)]
+    tree = grow(record(0), [record(1, 0, name="plan"), *pages, record(8, 0, name="end"), record(9, 3, name="inside")])
+    assert [line.split(" [")[0] for line in tree.render(fold=4).splitlines()] == [
+        "✓ 0",
+        "├─ ✓ plan",
+        "├─ ✗ 6 × page #: 4 succeeded, 2 failed ▸",
+        "│  ├─ ✗ page 3",
+        "│  │  └─ ✓ inside",
+        "│  └─ ✗ page 5",
+        "└─ ✓ end",
+    ]
+    assert tree.render(fold=6) == tree.render()
+
+
+@given(families(), st.integers(1, 4))
+def test_a_folded_line_counts_each_of_those_it_stands_for(records: list[RunRecord], fold: int) -> None:
+    tree = grow(records[0], records[1:])
+    rows = [str(row.line) for row in draw(tree, fold=fold)]
+    folded = [row for row in rows if row.endswith("▸")]
+    if not folded:
+        assert rows == [str(row.line) for row in draw(tree)]
+    assert len(rows) <= len(records) + 2 * len(folded)  # a line for those alike, and one for how many more are odd
+    for row in folded:
+        counts = [int(part.split()[0]) for part in row.rpartition(": ")[2].removesuffix(" ▸").split(", ")]
+        assert sum(counts) == int(row.split()[1]) > fold

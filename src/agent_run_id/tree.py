@@ -259,18 +259,36 @@ class Tree(Frozen):
 
     # Drawing ----------------------------------------------------------------------------------------------------------
 
-    def render(self, *, max_depth: int | None = None, max_children: int | None = None) -> str:
+    def render(
+        self,
+        *,
+        max_depth: int | None = None,
+        max_children: int | None = None,
+        fold: int | None = None,
+        figures: bool = False,
+    ) -> str:
         """The tree as text, a line for each run, with its decisions below it.
 
         Args:
             max_depth: How many levels below this run are drawn; None for all. What is left out is counted.
             max_children: How many of the runs directly below each are drawn; None for all.
+            fold: Runs directly below one other that are alike - of one kind, with names that differ in numbers only -
+                and more than so many, become one line, with the first that did not go well below it; None draws each.
+            figures: Whether to tell what each comes to by itself beside what it comes to with all below.
         """
-        return "\n".join(f"{r.head}{r.line}" for r in self.rows(max_depth=max_depth, max_children=max_children))
+        rows = self.rows(max_depth=max_depth, max_children=max_children, fold=fold, figures=figures)
+        return "\n".join(f"{row.head}{row.line}" for row in rows)
 
-    def rows(self, *, max_depth: int | None = None, max_children: int | None = None) -> Iterator[Row]:
+    def rows(
+        self,
+        *,
+        max_depth: int | None = None,
+        max_children: int | None = None,
+        fold: int | None = None,
+        figures: bool = False,
+    ) -> Iterator[Row]:
         """The lines of `render`, with the branches they hang on apart from what they say."""
-        return draw(self, max_depth=max_depth, max_children=max_children)
+        return draw(self, max_depth=max_depth, max_children=max_children, fold=fold, figures=figures)
 
 
 def grow(top: RunRecord, below: Iterable[RunRecord]) -> Tree:

@@ -24,7 +24,7 @@ _NOT_FOUND: Final = 5
 _COMMANDS: Final = {
     "ls": ("listing", "List the latest runs."),
     "tree": ("trees", "Draw a run with everything below it."),
-    "show": ("showing", "Tell everything about one run."),
+    "show": ("showing", "Tell what one run was, did and came to."),
     "doctor": ("doctor", "Check that runs cross every wall here, and that they can be recorded."),
     "where": ("places", "Tell where runs are recorded, and why there."),
 }

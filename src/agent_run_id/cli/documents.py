@@ -35,20 +35,26 @@ def object_of(members: Mapping[str, str]) -> str:
     return "{" + ",\n".join(f"{encoded(name)}: {text}" for name, text in members.items()) + "}"
 
 
-def nested(tree: Tree) -> Iterator[str]:
-    """The pieces of a tree as an object with its children inside, and theirs inside them, however deep."""
+def nested(tree: Tree, *, max_depth: int | None = None) -> Iterator[str]:
+    """The pieces of a tree as an object with its children inside, and theirs inside them, however deep.
+
+    Args:
+        tree: The tree.
+        max_depth: How many levels below the first; None for all.
+    """
     usages = tree.usages()
-    pending: list[Tree | str] = [tree]
+    pending: list[tuple[Tree | str, int]] = [(tree, 0)]
     while pending:
-        node = pending.pop()
+        node, depth = pending.pop()
         if isinstance(node, str):
             yield node
             continue
         own = {**node.record.model_dump(), "detached": node.detached, "total_usage": usages[node.record.id]}
         yield f'{encoded(own)[:-1]}, "children": ['
-        pending.append("]}")
-        for place in range(len(node.children) - 1, -1, -1):
-            pending += [node.children[place], "\n" if place == 0 else ",\n"]
+        pending.append(("]}", depth))
+        children = node.children if max_depth is None or depth < max_depth else ()
+        for place in range(len(children) - 1, -1, -1):
+            pending += [(children[place], depth + 1), ("\n" if place == 0 else ",\n", depth)]
 
 
 def _plain(value: Any) -> Any:
