@@ -60,13 +60,14 @@ def test_ls_chooses_by_status_and_kind(trip: RunId) -> None:
     assert "--all" in none.stderr
 
 
-def test_a_line_of_ls_tells_id_status_start_length_kind_user_and_name(trip: RunId, registry: RunRegistry) -> None:
+def test_a_line_of_ls_tells_id_status_start_length_runs_kind_user_and_name(trip: RunId, registry: RunRegistry) -> None:
     record = registry.get(trip)
     assert record.started_at is not None
     assert record.elapsed is not None
     started = f"{record.started_at.astimezone():%Y-%m-%d %H:%M:%S}"
     cells = re.split(r" {2,}", runid("ls").stdout.strip())
-    assert cells == [trip.short(), "✓ succeeded", started, duration(record.elapsed), "agent", "ada", "plan_trip"]
+    took = duration(record.elapsed)
+    assert cells == [trip.short(), "✓ succeeded", started, took, "2 ✗1", "agent", "ada", "plan_trip"]
 
 
 def test_every_form_of_a_reference_finds_the_same_run(trip: RunId, registry: RunRegistry) -> None:

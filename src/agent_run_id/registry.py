@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 from agent_run_id import settings
 from agent_run_id.answers import Links, RootRecord
@@ -24,6 +24,7 @@ from agent_run_id.holding import Seen
 from agent_run_id.ids import RunId
 from agent_run_id.index import Index
 from agent_run_id.index.ids import id_text
+from agent_run_id.index.layout import STATUSES
 from agent_run_id.journal import journal_in
 from agent_run_id.records import RUN, Records, event_records
 from agent_run_id.runs import UNSET, Run
@@ -54,6 +55,8 @@ _SHORT: Final = 8
 
 class RunRegistry:
     """Look-up of runs: by id, by the first characters of an id, by an alias, or ``@last`` for the latest root.
+
+    ``@last:failed`` is the latest root that failed, and likewise with any other status.
 
     Args:
         directory: Where the journals are; by default where this process records.
@@ -91,7 +94,7 @@ class RunRegistry:
         """The record of one run.
 
         Args:
-            ref: A `RunId`, the text of one, its first characters, an alias of the run, or ``@last``.
+            ref: A `RunId`, the text of one, its first characters, an alias of the run, ``@last`` or ``@last:failed``.
 
         Raises:
             RunNotFound: (a `LookupError`) no run answers to `ref`, or more than one: then the message names them.
@@ -414,14 +417,16 @@ class RunRegistry:
         Run(run_id, journal=journal_in(self.directory)).update(aliases=aliases)
 
     def _find_one(self, ref: RunId | str) -> sqlite3.Row:
-        if ref == _LAST:
+        text = str(ref)
+        if text == _LAST or text.startswith(f"{_LAST}:"):
             query = Query(limit=1)
             query.roots_only()
+            if text != _LAST:
+                query.has_status(_last_of(text))
             last = self._index.read(*query.sql())
             if not last:
-                raise RunNotFound(_LAST)
+                raise RunNotFound(text)
             return last[0]
-        text = str(ref)
         prefix = _prefix_of(text)
         named = self._named(prefix) if prefix else []
         if prefix is not None and len(prefix) == 32 and named:
@@ -448,6 +453,18 @@ class RunRegistry:
 
 def _absolute(directory: str | os.PathLike[str]) -> str:
     return str(Path(directory).absolute())
+
+
+def _last_of(text: str) -> Status:
+    """The status behind ``@last:``.
+
+    Raises:
+        RunNotFound: there is no such status.
+    """
+    status: Any = text.removeprefix(f"{_LAST}:")
+    if status not in STATUSES:
+        raise RunNotFound(text)
+    return cast("Status", status)
 
 
 def _prefix_of(text: str) -> str | None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from pydantic import JsonValue
 
-    from agent_run_id.schema import RunRecord, Status, UsageTotal
+    from agent_run_id.schema import ErrorRecord, RunRecord, Status, UsageTotal
 
 __all__ = [
     "SYMBOLS",
@@ -28,6 +28,7 @@ __all__ = [
     "clock",
     "describe",
     "duration",
+    "headline",
     "label",
     "state",
     "title",
@@ -215,7 +216,7 @@ def title(record: RunRecord, usage: UsageTotal) -> Line:
     if used:
         parts.append((f" · {used}", "quiet"))
     if record.error is not None and record.status == "failed":
-        parts.append((f" · {_headline(record)}", "failed"))
+        parts.append((f" · {headline(record.error)}", "failed"))
     return Line(*parts)
 
 
@@ -227,10 +228,8 @@ def _again(record: RunRecord) -> str:
     return attempt if record.retry_of is None else f"{attempt or 'again'}, after {record.retry_of[:8]}"
 
 
-def _headline(record: RunRecord) -> str:
-    error = record.error
-    if error is None:
-        return ""
+def headline(error: ErrorRecord) -> str:
+    """The type of an error, and the first line of what it says."""
     first = error.message.split("\n", 1)[0]
     message = first if len(first) <= _HEADLINE else f"{first[:_HEADLINE]}…"
     return ": ".join(part for part in (error.type, message) if part)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from cyclopts import App, CycloptsError, UnusedCliTokensError
@@ -12,7 +15,7 @@ from agent_run_id.cli.output import abandon, complain
 from agent_run_id.errors import RunNotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Generator, Sequence
 
 __all__ = ["run"]
 
@@ -23,13 +26,17 @@ _NOT_FOUND: Final = 5
 
 _COMMANDS: Final = {
     "ls": ("listing", "List the latest runs."),
+    "find": ("finding", "Find runs by what they are and by what they said."),
     "tree": ("trees", "Draw a run with everything below it."),
     "show": ("showing", "Tell what one run was, did and came to."),
     "doctor": ("doctor", "Check that runs cross every wall here, and that they can be recorded."),
     "where": ("places", "Tell where runs are recorded, and why there."),
 }
 
-_NO_LAST: Final = "no run is recorded yet, so none is @last; `runid where` tells which directory was looked into"
+_NO_LAST: Final = (
+    "no root like {} is recorded; `runid ls` lists the latest, `runid where` tells which directory was looked into"
+)
+_UTC: Final = "--utc"
 _EPILOGUE: Final = (
     "Exit status: 0 found, 1 the directory cannot be read, or the doctor found something wrong, 2 the command was not"
     " understood, 5 no such run or more than one. Colour follows the terminal, NO_COLOR and FORCE_COLOR; times are"
@@ -43,6 +50,30 @@ def run(arguments: Sequence[str]) -> int:
     Raises:
         BrokenPipeError: whoever reads standard output has gone.
     """
+    with _times(utc=_UTC in arguments):
+        return _run([argument for argument in arguments if argument != _UTC])
+
+
+@contextmanager
+def _times(*, utc: bool) -> Generator[None]:
+    """Let all times that people are shown be in UTC: the local time of this process is."""
+    before = os.environ.get("TZ")
+    if not utc:
+        yield
+        return
+    os.environ["TZ"] = "UTC"
+    time.tzset()
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["TZ"]
+        else:
+            os.environ["TZ"] = before
+        time.tzset()
+
+
+def _run(arguments: Sequence[str]) -> int:
     app = _app(typed=arguments[0] if arguments else None)
     try:
         status = app(list(arguments))
@@ -52,7 +83,7 @@ def run(arguments: Sequence[str]) -> int:
         complain(f"{_mistake(error, arguments)} `{_help_for(arguments)}` tells what can be typed.")
         return _USAGE
     except RunNotFound as error:
-        complain(_NO_LAST if error.reference == "@last" else error)
+        complain(_NO_LAST.format(error.reference) if error.reference.startswith("@last") else error)
         return _NOT_FOUND
     except BrokenPipeError:
         raise

@@ -11,34 +11,41 @@ from agent_run_id.cli.documents import array
 from agent_run_id.cli.options import AsJson, Directory, flag, opened
 from agent_run_id.cli.output import Output, complain
 from agent_run_id.cli.tables import Layout, fitted
-from agent_run_id.rendering import Line, clean, clock, duration, label
+from agent_run_id.rendering import Line, clean, clock, duration, headline, label
 from agent_run_id.schema import Status
 from agent_run_id.settings import DIRECTORY_VARIABLE
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
+    from agent_run_id.answers import Counts
+    from agent_run_id.registry import RunRegistry
     from agent_run_id.rendering import Role
     from agent_run_id.schema import RunRecord
 
-__all__ = ["ls"]
+__all__ = ["at_least_one", "counted", "list_runs", "ls"]
 
-_HEADINGS: Final = ("ID", "STATUS", "STARTED", "TOOK", "KIND", "USER", "NAME")
-_ROLES: Final[tuple[Role | None, ...]] = ("id", None, "quiet", "plain", "plain", "plain", "name")
-_TOOK: Final = 3
-_MAY_SHRINK: Final = (4, 5, 6)
+_HEADINGS: Final = ("ID", "STATUS", "STARTED", "TOOK", "RUNS", "KIND", "USER", "NAME")
+_ROLES: Final[tuple[Role | None, ...]] = ("id", None, "quiet", "plain", "quiet", "plain", "plain", "name")
+_TO_THE_RIGHT: Final = (3, 4)
+_MAY_SHRINK: Final = (5, 6, 7)
 _MOST: Final = 2**62  # what is more than a database can count is all
 
 # Fixed, so that in a pipe the line of a run does not depend on the runs beside it.
-_WIDTHS_IN_A_PIPE: Final = (8, 11, 19, 14, 8, 8, 0)
+_WIDTHS_IN_A_PIPE: Final = (8, 11, 19, 14, 6, 8, 8, 0)
 
 
-def _at_least_one(_: object, limit: int) -> None:
+def at_least_one(_: object, limit: int) -> None:
+    """The check of a limit.
+
+    Raises:
+        ValueError: it is below 1.
+    """
     if limit < 1:
         raise ValueError("It takes a whole number from 1.")
 
 
-_Limit = Annotated[int, Parameter(validator=_at_least_one, help="How many at the most.")]
+_Limit = Annotated[int, Parameter(validator=at_least_one, help="How many at the most.")]
 _OfStatus = Annotated[Status | None, Parameter(name="--status", help="Only runs of this status.")]
 _OfKind = Annotated[str | None, Parameter(name="--kind", help="Only runs of this kind: agent, tool, llm, task, …")]
 _All = Annotated[bool, flag("--all", "List the runs below others too, not only roots.")]
@@ -55,19 +62,21 @@ def ls(
 ) -> None:
     """List the latest runs.
 
-    One line for each root, the latest first: its short id, status, start (local time), how long it took, kind, user and
-    name. What still runs shows how long it has; what is lost shows when it was last heard of. In a pipe nothing is cut.
+    One line for each root, the latest first: its short id, status, start (local time), how long it took, how many runs
+    its tree holds and how many below it went wrong (✗), kind, user and name; on a terminal also what went wrong. What
+    still runs shows how long it has; what is lost shows when it was last heard of. In a pipe nothing is cut.
 
     With --json: an array of records, each as in `agent_run_id.RunRecord`.
     """
     with opened(directory) as registry:
         found = registry.find(status=status, kind=kind, root_only=not everything, limit=min(limit, _MOST))
+        rows = [] if json else counted(registry, found)
         anything = bool(found) or bool(registry.find(limit=1))
     output = Output()
     if json:
         output.write(f"{array(found)}\n")
     else:
-        _list(found, output)
+        list_runs(rows, output)
     if not anything:
         named = f" and {DIRECTORY_VARIABLE} set to this directory" if directory is not None else ""
         complain(
@@ -78,25 +87,36 @@ def ls(
         complain("no run is like that" + ("" if everything else " among the roots; --all looks at the runs below too"))
 
 
-def _list(found: Sequence[RunRecord], output: Output) -> None:
+def counted(registry: RunRegistry, found: Iterable[RunRecord]) -> list[tuple[RunRecord, Counts]]:
+    """The runs, each with how many there are below it."""
+    return [(record, registry.counts(record.id)) for record in found]
+
+
+def list_runs(found: Sequence[tuple[RunRecord, Counts]], output: Output) -> None:
+    """Print a line for each run."""
     now = datetime.now(UTC)
-    rows = [_cells(record, now, short=output.width is not None) for record in found]
-    layout = Layout(_WIDTHS_IN_A_PIPE, right=(_TOOK,))
+    rows = [_cells(record, counts, now, short=output.width is not None) for record, counts in found]
+    layout = Layout(_WIDTHS_IN_A_PIPE, right=_TO_THE_RIGHT)
     if output.width is not None and rows:
-        layout = fitted([_HEADINGS, *rows], output.width, shrinking=_MAY_SHRINK, right=(_TOOK,))
+        layout = fitted([_HEADINGS, *rows], output.width, shrinking=_MAY_SHRINK, right=_TO_THE_RIGHT)
         output.line(Line(("".join(layout.padded(_HEADINGS)), "quiet")))
-    for record, row in zip(found, rows, strict=True):
+    for (record, _), row in zip(found, rows, strict=True):
         status = label(record.status)[1]
         roles: list[Role] = [role or status for role in _ROLES]
         output.line(Line(*zip(layout.padded(row), roles, strict=True)))
 
 
-def _cells(record: RunRecord, now: datetime, *, short: bool) -> tuple[str, ...]:
+def _cells(record: RunRecord, counts: Counts, now: datetime, *, short: bool) -> tuple[str, ...]:
     started = record.started_at or now
     begun = clock(started, now) if short else f"{started.astimezone():%Y-%m-%d %H:%M:%S}"
     if record.status == "lost":
         took = f"until {clock(record.last_event_at or started, started)}"
     else:
         took = duration(now - started if record.elapsed is None else record.elapsed)
-    own = (record.kind or "-", record.user_id or "-", record.name or "-")
+    wrong = sum(counts.by_status.get(status, 0) - (record.status == status) for status in ("failed", "lost"))
+    runs = f"{counts.runs:,}" + (f" ✗{wrong:,}" if wrong else "") if counts.runs > 1 else "-"
+    name = record.name or "-"
+    if short and record.status == "failed" and record.error is not None:
+        name = f"{name} · {headline(record.error)}"
+    own = (runs, record.kind or "-", record.user_id or "-", name)
     return tuple(map(clean, (record.id[:8], label(record.status)[0], begun, took, *own)))

@@ -34,7 +34,8 @@ Directory = Annotated[
 Ref = Annotated[
     str,
     Parameter(
-        help="A full id, a token, the first characters of an id (hyphens or not), an alias, or @last: the latest root."
+        help="A full id, a token, the first characters of an id (hyphens or not), an alias, @last: the latest root,"
+        " or @last:failed: the latest root that failed, likewise of any status."
     ),
 ]
 
