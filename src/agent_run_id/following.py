@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from agent_run_id.followed import Line, Segment
 
-__all__ = ["Watch"]
+__all__ = ["Watch", "record_of"]
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _NAP_S: Final = 0.1
@@ -191,22 +191,33 @@ class Watch:
 
     def _record(self, line: Line) -> EventRecord | None:
         """The record of an event, if this watch is about it."""
-        event, run_id = line.event, _run_of(line.event)
-        seq, when, kind = event.get("seq"), event.get("time"), event.get("type")
-        if run_id is None or not (is_count(seq) and is_count(when) and isinstance(kind, str)):
+        run_id = _run_of(line.event)
+        if run_id is None or (self._below is not None and run_id not in self._below):
             return None
-        if self._below is not None:
-            if run_id not in self._below:
-                return None
-            self._below.learn(run_id, starts=kind in STARTS)
-        return EventRecord(
-            type=kind,
-            run_id=run_id.value,
-            time=_EPOCH + timedelta(microseconds=min(when, LAST_MOMENT)),
-            process_id=line.segment.found.header.process,
-            seq=seq,
-            data={name: value for name, value in event.items() if name not in ENVELOPE},
-        )
+        record = record_of(line.event, line.segment.found.header.process)
+        if record is not None and self._below is not None:
+            self._below.learn(run_id, starts=record.type in STARTS)
+        return record
+
+
+def record_of(event: dict[str, Any], process: str) -> EventRecord | None:
+    """The record of what a line of a journal of some process says; None where that is no event.
+
+    Args:
+        event: What the line says.
+        process: The id of the process.
+    """
+    run_id, seq, when, kind = _run_of(event), event.get("seq"), event.get("time"), event.get("type")
+    if run_id is None or not (is_count(seq) and is_count(when) and isinstance(kind, str)):
+        return None
+    return EventRecord(
+        type=kind,
+        run_id=run_id.value,
+        time=_EPOCH + timedelta(microseconds=min(when, LAST_MOMENT)),
+        process_id=process,
+        seq=seq,
+        data={name: value for name, value in event.items() if name not in ENVELOPE},
+    )
 
 
 def _run_of(event: dict[str, Any]) -> RunId | None:

@@ -29,6 +29,8 @@ _COMMANDS: Final = {
     "find": ("finding", "Find runs by what they are and by what they said."),
     "tree": ("trees", "Draw a run with everything below it."),
     "show": ("showing", "Tell what one run was, did and came to."),
+    "tail": ("tailing", "Tell what was recorded last, of everything or of one run and all below it."),
+    "watch": ("watching", "Watch a run and everything below it until it has ended."),
     "doctor": ("doctor", "Check that runs cross every wall here, and that they can be recorded."),
     "where": ("places", "Tell where runs are recorded, and why there."),
 }

@@ -78,6 +78,10 @@ class Output:
         """Write a text as it is."""
         self._file.write(text)
 
+    def flush(self) -> None:
+        """Let whoever reads see what was written so far."""
+        self._file.flush()
+
     def _paint(self, line: Line, head: str, rest: str | None) -> None:
         from rich.text import Text
 
