@@ -7,6 +7,7 @@ read never write; `start` and `finish` record like any other run, in the current
 from __future__ import annotations
 
 import json
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -23,7 +24,7 @@ from agent_run_id.handing import resume_seen
 from agent_run_id.holding import Seen
 from agent_run_id.ids import RunId
 from agent_run_id.index import Index
-from agent_run_id.index.ids import id_text
+from agent_run_id.index.ids import id_bytes, id_text
 from agent_run_id.journal import journal_in
 from agent_run_id.records import RUN, Records, event_records
 from agent_run_id.runs import UNSET, Run
@@ -34,7 +35,7 @@ from agent_run_id.tree import Tree, grow_sketched
 if TYPE_CHECKING:
     import os
     import sqlite3
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime, timedelta
     from typing import Self
 
@@ -48,6 +49,7 @@ __all__ = ["RunRegistry"]
 
 _LAST: Final = "@last"
 _HEX: Final = frozenset("0123456789abcdef")
+_GROUP: Final = 500
 _SHORT: Final = 8
 """Digits of an id in a log line. A shorter beginning gives way to a name: among many runs "4711" begins some id."""
 
@@ -168,6 +170,22 @@ class RunRegistry:
         self._index.update()
         row = self._find_one(ref)
         return event_records(id_text(row["id"]), in_order(self._records().events(row)))
+
+    def events_of(self, ids: Iterable[str]) -> Iterator[list[EventRecord]]:
+        """What `events` gives, of each of any number of runs, while only some hundred are held at a time.
+
+        Args:
+            ids: Their full ids; one that is not known has no events.
+        """
+        self._index.update()
+        waiting, records = iter(ids), self._records()
+        while group := [id_bytes(one) for one in islice(waiting, _GROUP)]:
+            named = f"SELECT run FROM every_id WHERE id IN ({','.join('?' * len(group))})"
+            rows = self._index.read(f"{RUN} WHERE r.pk IN ({named})", group)
+            found = records.events_of(rows)
+            keyed = {row["id"]: found[row["pk"]] for row in rows}
+            for key in group:
+                yield event_records(id_text(key), in_order(keyed.get(key, ())))
 
     def watch(
         self,
