@@ -208,9 +208,7 @@ def _count(usage: UsageTotal, name: Literal["input_tokens", "output_tokens"]) ->
     return "?" if count is None else f"{count:,}{'+' if name in usage.unknown else ''}"
 
 
-def title(
-    record: RunRecord, usage: UsageTotal, *, now: datetime | None = None, zone: tzinfo | None = None
-) -> Line:
+def title(record: RunRecord, usage: UsageTotal, *, now: datetime | None = None, zone: tzinfo | None = None) -> Line:
     """One line for one run.
 
     Args:

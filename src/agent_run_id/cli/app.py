@@ -25,13 +25,15 @@ _COMMANDS: Final = {
     "ls": ("listing", "List the latest runs."),
     "tree": ("trees", "Draw a run with everything below it."),
     "show": ("showing", "Tell everything about one run."),
+    "export": ("export", "Write a run with everything below it into a file."),
     "doctor": ("doctor", "Check that runs cross every wall here, and that they can be recorded."),
     "where": ("places", "Tell where runs are recorded, and why there."),
 }
 
 _NO_LAST: Final = "no run is recorded yet, so none is @last; `runid where` tells which directory was looked into"
 _EPILOGUE: Final = (
-    "Exit status: 0 found, 1 the directory cannot be read, or the doctor found something wrong, 2 the command was not"
+    "Exit status: 0 found, 1 the directory cannot be read or the file not be written, or the doctor found something"
+    " wrong, 2 the command was not"
     " understood, 5 no such run or more than one. Colour follows the terminal, NO_COLOR and FORCE_COLOR; times are"
     " local, in JSON they are UTC."
 )
