@@ -83,6 +83,8 @@ class Entries:
     def line(self, node: Tree) -> Line:
         """What is told of a run in one line."""
         line = cut(title(node.record, node.usage(), now=self._now, zone=UTC), _PART)
+        if node.detached:
+            line += Line((" · detached", "quiet"))
         return line if node.skew is None else line + Line((f" · ⇤ {duration(node.skew)}", "quiet"))
 
     def linked(self, text: str) -> Html | str:

@@ -57,8 +57,8 @@ def export(
 
     As jsonl: all that is known, one JSON object a line, ASCII, times in UTC, lengths in seconds. Each run, parents
     before children, is a line with "record" (as in `agent_run_id.RunRecord`), "detached" and "skew" (as in
-    `agent_run_id.Tree`); behind it stand lines with "event" (as in `agent_run_id.EventRecord`), everything recorded of
-    it in order. Other members may be added.
+    `agent_run_id.Tree`); behind it stand lines with "event" (an object with "type", "run_id", "time", "process_id",
+    "seq" and "data"), everything recorded of it in order. Later versions may add members.
 
     As csv: a line for each run: what it is, its times in UTC, seconds, tokens and cost by currency, its own (own_…) and
     with all below it (subtree_…), what went wrong. Text that a spreadsheet would take for a formula has an apostrophe
@@ -84,7 +84,8 @@ def export(
         pieces = _pieces(form, tree, registry)
         if output is not None:
             size = write_whole(output, pieces)
-            complain(f"{_count(len(tree), 'run')} written to {output}, {_count(size, 'byte')}")
+            runs = len(tree)
+            complain(f"{runs:,} run{'' if runs == 1 else 's'} written to {output} ({size:,} bytes)")
             return 0
         answer = Output(encoding="utf-8")
         for piece in pieces:
@@ -107,7 +108,3 @@ def _lines(tree: Tree, registry: RunRegistry) -> Iterator[str]:
         yield f"{encoded({'record': node.record, 'detached': node.detached, 'skew': node.skew})}\n"
         for event in next(events):
             yield f"{encoded({'event': event})}\n"
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
