@@ -102,7 +102,10 @@ def test_the_help_of_a_command_documents_its_json_and_begins_as_the_list_of_comm
     told = runid(name, "--help")
     assert told.returncode == 0
     assert text in told.stdout
-    assert "With --json: an" in told.stdout or "With --json: the" in told.stdout
+    if "--json" in told.stdout:
+        assert "With --json: an" in told.stdout or "With --json: the" in told.stdout
+    else:
+        assert name == "export"
 
 
 def test_ctrl_c_ends_it_with_130_and_without_a_traceback() -> None:

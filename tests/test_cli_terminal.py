@@ -19,6 +19,7 @@ from agent_run_id.cli.output import STYLES
 from agent_run_id.rendering import Role, clean
 from agent_run_id.testing import capture_runs
 from tests.commands import Screen, answer, environment, is_harmless, runid, runid_on_terminal
+from tests.hostile_runs import record_everywhere
 from tests.programs import run_program
 
 PAINT = re.compile(r"\x1b\[[0-9;]*m")
@@ -39,28 +40,6 @@ hostile_texts = st.text(
 
 
 # Nothing recorded controls a terminal --------------------------------------------------------------------------------
-
-
-def record_everywhere(text: str) -> None:
-    """Two runs with `text` wherever a text can be recorded."""
-    with start_run(
-        text,
-        kind=text,
-        input=text,
-        key=text,
-        user_id=text,
-        session_id=text,
-        summary=text,
-        tags=[text],
-        attributes={text: text},
-        links=[text],
-    ) as root:
-        root.step(text, data={text: [text]})
-        root.decide(text, options=[text, {text: text}], chosen=text, why=text).outcome(text)
-        root.usage(model=text, input_tokens=1, cost=0.5, currency=text, call_id=text)
-        child = start_run(text)
-        child.end(error=RuntimeError(text), output={text: text})
-        root.end(error=text, output=text)
 
 
 @given(hostile_texts)

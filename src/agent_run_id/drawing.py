@@ -6,7 +6,7 @@ Ten thousand items of a batch are one line, and what is odd about them is drawn 
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from agent_run_id.rendering import SYMBOLS, Line, describe, duration, title, tokens
@@ -45,19 +45,19 @@ class _Alike(NamedTuple):
     def told(self) -> Line:
         """How many there are, and what became of them."""
         counts = Counter(member.record.status for member in self.members)
-        found = [(status, counts[status]) for status in _WORST_FIRST if counts[status]]
+        found: list[tuple[Status | None, int]] = [(each, counts[each]) for each in _WORST_FIRST if counts[each]]
         first, worst = self.members[0].record, found[0][0]
         names = {member.record.name for member in self.members}
         name = first.name if len(names) == 1 else _NUMBER.sub("#", first.name or "")
-        parts: list[str | tuple[str, Role]] = [
+        parts: list[tuple[str, Role]] = [
             (f"{SYMBOLS[worst]} ", worst or "quiet"),
-            f"{len(self.members):,} × ",
+            (f"{len(self.members):,} × ", "plain"),
             ("(not recorded)", "quiet") if name is None else (name, "name"),
-            f" {first.kind}" if first.kind not in (None, "task") else "",
-            ": ",
+            (f" {first.kind}: " if first.kind not in (None, "task") else ": ", "plain"),
         ]
         for place, (status, count) in enumerate(reversed(found)):
-            parts += [", " if place else "", (f"{count:,} {status or 'never started here'}", status or "quiet")]
+            told: tuple[str, Role] = (f"{count:,} {status or 'never started here'}", status or "quiet")
+            parts += [(", " if place else "", "plain"), told]
         return Line(*parts, (" ▸", "quiet"))
 
     def below(self) -> list[Tree | Line | _Alike]:
@@ -119,9 +119,9 @@ def draw(
 
 def _told(node: Tree, *, figures: bool) -> Line:
     line = title(node.record, node.usage())
-    if node.record.links:
-        more = f" and {len(node.record.links) - 1} more" if len(node.record.links) > 1 else ""
-        line += Line((f" · ⇢ {node.record.links[0][:8]}{more}", "quiet"))
+    for link in node.record.links[:1]:
+        more = len(node.record.links) - 1
+        line += Line((f" · ⇢ {link[:8]}{f' and {more} more' if more else ''}", "quiet"))
     if node.skew is not None:
         line += Line((f" · ⇤ {duration(node.skew)}", "quiet"))
     return line + Line((_figures(node), "quiet")) if figures else line
@@ -158,12 +158,23 @@ def _folded(children: Sequence[Tree], most: int) -> list[Tree | Line | _Alike]:
     """The children, those that are alike together where the first of them was, if there are more than so many."""
     if len(children) <= most:
         return [*children]
-    alike: dict[tuple[str | None, str | None], list[Tree]] = {}
+    alike: defaultdict[tuple[str | None, str | None], list[Tree]] = defaultdict(list)
     for child in children:
-        record = child.record
-        name = None if record.name is None else _NUMBER.sub("#", record.name)
-        alike.setdefault((record.kind, name), []).append(child)
-    return [item for group in alike.values() for item in ([_Alike(group)] if len(group) > most else group)]
+        alike[_like(child)].append(child)
+    told: list[Tree | Line | _Alike] = []
+    for child in children:
+        group = alike[_like(child)]
+        if len(group) <= most:
+            told.append(child)
+        elif child is group[0]:
+            told.append(_Alike(group))
+    return told
+
+
+def _like(node: Tree) -> tuple[str | None, str | None]:
+    """What runs have in common that are alike."""
+    record = node.record
+    return record.kind, None if record.name is None else _NUMBER.sub("#", record.name)
 
 
 def _more(runs: int, failed: int, *, children: bool) -> Line:

@@ -32,6 +32,10 @@ RUN: Final = (
 """What `Records` needs of a run; goes on with a WHERE about `r`, `parent` or `root`."""
 _LINEAGE: Final = "SELECT pk, id, parent, root, depth, user_id, session_id FROM runs WHERE pk = ?"
 _PROCESS: Final = "SELECT pk, id, state, header FROM processes"
+_EVENTS: Final = (
+    "SELECT e.run, p.id AS process, e.seq, e.time, e.type, e.data FROM events e JOIN processes p ON p.pk = e.process"
+    " WHERE e.run IN (SELECT value FROM json_each(?))"
+)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -160,21 +164,23 @@ class Records:
 
     def events(self, row: sqlite3.Row) -> list[StoredEvent]:
         """All that was recorded of a run, in no order; `row` must be of `RUN`."""
-        rows = self._index.read(
-            "SELECT p.id AS process, e.seq, e.time, e.type, e.data FROM events e JOIN processes p ON p.pk = e.process"
-            " WHERE e.run = ?",
-            [row["pk"]],
-        )
-        found = [
-            StoredEvent(other["process"], other["seq"], other["time"], other["type"], unwrapped(other["data"]))
-            for other in rows
-        ]
-        self._load_processes({row["owner"]})
-        owner = self._maker.processes[row["owner"]]
-        if owner is None:
-            return found
-        inside = [] if row["details"] is None else stored_between(row["details"], owner.id)
-        return [*_kept(row, owner.id), *inside, *found]
+        return self.events_of([row])[row["pk"]]
+
+    def events_of(self, rows: Sequence[sqlite3.Row]) -> dict[int, list[StoredEvent]]:
+        """All that was recorded of some runs, by their rows, in no order; `rows` must be of `RUN`."""
+        elsewhere: dict[int, list[StoredEvent]] = {row["pk"]: [] for row in rows}
+        for other in self._index.read(_EVENTS, [json.dumps(list(elsewhere))]):
+            event = StoredEvent(other["process"], other["seq"], other["time"], other["type"], unwrapped(other["data"]))
+            elsewhere[other["run"]].append(event)
+        self._load_processes({row["owner"] for row in rows})
+        found: dict[int, list[StoredEvent]] = {}
+        for row in rows:
+            owner, events = self._maker.processes[row["owner"]], elsewhere[row["pk"]]
+            if owner is not None:
+                inside = [] if row["details"] is None else stored_between(row["details"], owner.id)
+                events = [*_kept(row, owner.id), *inside, *events]
+            found[row["pk"]] = events
+        return found
 
 
 def _above(row: sqlite3.Row) -> int | None:

@@ -7,14 +7,15 @@ read never write; `start` and `finish` record like any other run, in the current
 from __future__ import annotations
 
 import json
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, cast
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from agent_run_id import settings
 from agent_run_id.answers import Links, RootRecord
 from agent_run_id.collector import collector_off
 from agent_run_id.diffing import FACTOR, FLOOR, Diff, diff
-from agent_run_id.errors import InvalidRunIdError, RunNotFound, StoreError
+from agent_run_id.errors import RunNotFound, StoreError
 from agent_run_id.finding import BELOW, Query
 from agent_run_id.folding import in_order
 from agent_run_id.following import Watch
@@ -23,10 +24,10 @@ from agent_run_id.handing import resume_seen
 from agent_run_id.holding import Seen
 from agent_run_id.ids import RunId
 from agent_run_id.index import Index
-from agent_run_id.index.ids import id_text
-from agent_run_id.index.layout import STATUSES
+from agent_run_id.index.ids import id_bytes, id_text
 from agent_run_id.journal import journal_in
 from agent_run_id.records import RUN, Records, event_records
+from agent_run_id.references import SHORT, is_last, last_of, prefix_of
 from agent_run_id.runs import UNSET, Run
 from agent_run_id.starting import start_known_run
 from agent_run_id.surveys import counts_below, counts_of_trees, is_frequent, stats, trees_of, usage
@@ -35,7 +36,7 @@ from agent_run_id.tree import Tree, grow_sketched
 if TYPE_CHECKING:
     import os
     import sqlite3
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime, timedelta
     from typing import Self
 
@@ -47,10 +48,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RunRegistry"]
 
-_LAST: Final = "@last"
-_HEX: Final = frozenset("0123456789abcdef")
-_SHORT: Final = 8
-"""Digits of an id in a log line. A shorter beginning gives way to a name: among many runs "4711" begins some id."""
+_GROUP: Final = 500
 
 
 class RunRegistry:
@@ -171,6 +169,22 @@ class RunRegistry:
         self._index.update()
         row = self._find_one(ref)
         return event_records(id_text(row["id"]), in_order(self._records().events(row)))
+
+    def events_of(self, ids: Iterable[str]) -> Iterator[list[EventRecord]]:
+        """What `events` gives, of each of any number of runs, while only some hundred are held at a time.
+
+        Args:
+            ids: Their full ids; one that is not known has no events.
+        """
+        self._index.update()
+        waiting, records = iter(ids), self._records()
+        while group := [id_bytes(one) for one in islice(waiting, _GROUP)]:
+            named = f"SELECT run FROM every_id WHERE id IN ({','.join('?' * len(group))})"
+            rows = self._index.read(f"{RUN} WHERE r.pk IN ({named})", group)
+            found = records.events_of(rows)
+            keyed = {row["id"]: found[row["pk"]] for row in rows}
+            for key in group:
+                yield event_records(id_text(key), in_order(keyed.get(key, ())))
 
     def watch(
         self,
@@ -418,21 +432,20 @@ class RunRegistry:
 
     def _find_one(self, ref: RunId | str) -> sqlite3.Row:
         text = str(ref)
-        if text == _LAST or text.startswith(f"{_LAST}:"):
+        if is_last(text):
             query = Query(limit=1)
             query.roots_only()
-            if text != _LAST:
-                query.has_status(_last_of(text))
+            query.has_status(last_of(text))
             last = self._index.read(*query.sql())
             if not last:
                 raise RunNotFound(text)
             return last[0]
-        prefix = _prefix_of(text)
+        prefix = prefix_of(text)
         named = self._named(prefix) if prefix else []
         if prefix is not None and len(prefix) == 32 and named:
             return named[0]  # a whole id is no other run's name, whoever gave it one
         found = self._index.read(f"{RUN} WHERE r.pk IN (SELECT run FROM aliases WHERE alias = ?) LIMIT 100", [text])
-        if not found or (prefix is not None and len(prefix) >= _SHORT):
+        if not found or (prefix is not None and len(prefix) >= SHORT):
             found += [row for row in named if row["pk"] not in {other["pk"] for other in found}]
         if len(found) != 1:
             raise RunNotFound(text, tuple(id_text(row["id"]) for row in found))
@@ -453,30 +466,3 @@ class RunRegistry:
 
 def _absolute(directory: str | os.PathLike[str]) -> str:
     return str(Path(directory).absolute())
-
-
-def _last_of(text: str) -> Status:
-    """The status behind ``@last:``.
-
-    Raises:
-        RunNotFound: there is no such status.
-    """
-    status: Any = text.removeprefix(f"{_LAST}:")
-    if status not in STATUSES:
-        raise RunNotFound(text)
-    return cast("Status", status)
-
-
-def _prefix_of(text: str) -> str | None:
-    """The hexadecimal digits a reference gives of an id; None when it cannot be one."""
-    text = text.strip()
-    try:
-        run_id = RunId.from_token(text) if "." in text else RunId(text)
-    except InvalidRunIdError:
-        digits = text.lower().replace("-", "")
-        if len(digits) >= 32 or not _HEX.issuperset(digits):
-            return None
-        # Hyphens may be left out, but not be elsewhere than they are in an id: "-a" is somebody's name for a run.
-        is_beginning = "-" not in text or id_text(bytes.fromhex(digits.ljust(32, "0"))).startswith(text.lower())
-        return digits if is_beginning else None
-    return run_id.value.replace("-", "")

@@ -13,6 +13,7 @@ from unicodedata import category
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import tzinfo
 
     from pydantic import JsonValue
 
@@ -139,9 +140,15 @@ def duration(elapsed: timedelta) -> str:
     return f"{hours // 24} d {hours % 24:02d} h"
 
 
-def clock(when: datetime, now: datetime) -> str:
-    """A local time as short as it can be told from `now`: "06:14:02" today, "Nov 22 06:14" on another day."""
-    local, today = when.astimezone(), now.astimezone()
+def clock(when: datetime, now: datetime, zone: tzinfo | None = None) -> str:
+    """A time as short as it can be told from `now`: "06:14:02" today, "Nov 22 06:14" on another day.
+
+    Args:
+        when: The time.
+        now: The moment at which it is told.
+        zone: Where it is told; None is here.
+    """
+    local, today = when.astimezone(zone), now.astimezone(zone)
     if local.year != today.year:
         return f"{local:%Y-%m-%d}"
     return f"{local:%H:%M:%S}" if local.date() == today.date() else f"{local:%b} {local.day:2d} {local:%H:%M}"
@@ -155,27 +162,33 @@ def label(status: Status | None) -> tuple[str, Role]:
     return f"{SYMBOLS[status]} {status or 'unknown'}", status or "quiet"
 
 
-def state(record: RunRecord, now: datetime | None = None) -> str:
-    """The status in words, with what belongs to it: how long it took, how old it is, when it was last heard of."""
+def state(record: RunRecord, now: datetime | None = None, zone: tzinfo | None = None) -> str:
+    """The status in words, with what belongs to it: how long it took, how old it is, when it was last heard of.
+
+    Args:
+        record: The run.
+        now: The moment at which it is told; None is this one.
+        zone: Where it is told; None is here.
+    """
     now = now or datetime.now(UTC)
     if record.status is None:
         return "never started here"
     if record.status == "running" and record.started_at is not None:
         silent = record.process is not None and record.process.state == "unknown"
-        heard = f", last heard of {_ago(record, now)}" if silent else ""
+        heard = f", last heard of {_ago(record, now, zone)}" if silent else ""
         return f"running for {duration(now - record.started_at)}{heard}"
     if record.status in ("queued", "paused") and record.segments:
         waiting = record.segments[-1]
         reason = f": {waiting.reason}" if waiting.reason else ""
         return f"{record.status} for {duration(now - waiting.started_at)}{reason}"
     if record.status == "lost":
-        return f"lost, last heard of {_ago(record, now)}"
+        return f"lost, last heard of {_ago(record, now, zone)}"
     return record.status if record.elapsed is None else f"{record.status} in {duration(record.elapsed)}"
 
 
-def _ago(record: RunRecord, now: datetime) -> str:
+def _ago(record: RunRecord, now: datetime, zone: tzinfo | None) -> str:
     heard = record.last_event_at
-    return "never" if heard is None else f"{clock(heard, now)}, {duration(now - heard)} ago"
+    return "never" if heard is None else f"{clock(heard, now, zone)}, {duration(now - heard)} ago"
 
 
 def tokens(usage: UsageTotal) -> str:
@@ -196,8 +209,15 @@ def _count(usage: UsageTotal, name: Literal["input_tokens", "output_tokens"]) ->
     return "?" if count is None else f"{count:,}{'+' if name in usage.unknown else ''}"
 
 
-def title(record: RunRecord, usage: UsageTotal) -> Line:
-    """One line for one run."""
+def title(record: RunRecord, usage: UsageTotal, *, now: datetime | None = None, zone: tzinfo | None = None) -> Line:
+    """One line for one run.
+
+    Args:
+        record: The run.
+        usage: What it used.
+        now: The moment at which it is told; None is this one.
+        zone: Where it is told; None is here.
+    """
     role: Role = record.status or "quiet"
     parts: list[str | tuple[str, Role]] = [
         (f"{SYMBOLS[record.status]} ", role),
@@ -206,7 +226,7 @@ def title(record: RunRecord, usage: UsageTotal) -> Line:
     ]
     if record.kind is not None and record.kind != "task":
         parts.append(f" {record.kind}")
-    parts.append((f" {state(record)}", role))
+    parts.append((f" {state(record, now, zone)}", role))
     again = _again(record)
     if again:
         parts.append((f" ({again})", "quiet"))

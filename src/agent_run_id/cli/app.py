@@ -31,6 +31,7 @@ _COMMANDS: Final = {
     "show": ("showing", "Tell what one run was, did and came to."),
     "tail": ("tailing", "Tell what was recorded last, of everything or of one run and all below it."),
     "watch": ("watching", "Watch a run and everything below it until it has ended."),
+    "export": ("export", "Write a run with everything below it into a file."),
     "doctor": ("doctor", "Check that runs cross every wall here, and that they can be recorded."),
     "where": ("places", "Tell where runs are recorded, and why there."),
 }
@@ -40,9 +41,9 @@ _NO_LAST: Final = (
 )
 _UTC: Final = "--utc"
 _EPILOGUE: Final = (
-    "Exit status: 0 found, 1 the directory cannot be read, or the doctor found something wrong, 2 the command was not"
-    " understood, 5 no such run or more than one. Colour follows the terminal, NO_COLOR and FORCE_COLOR; times are"
-    " local, in JSON they are UTC."
+    "Exit status: 0 found, 1 the directory cannot be read or the file not be written, or the doctor found something"
+    " wrong, 2 the command was not understood, 5 no such run or more than one. Colour follows the terminal, NO_COLOR"
+    " and FORCE_COLOR; times are local, with --utc and in JSON they are UTC."
 )
 
 

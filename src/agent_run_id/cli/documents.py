@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from agent_run_id.tree import Tree
 
-__all__ = ["array", "encoded", "nested", "object_of"]
+__all__ = ["array", "encoded", "instant", "nested", "object_of"]
 
 
 def encoded(value: Any) -> str:
@@ -57,11 +57,16 @@ def nested(tree: Tree, *, max_depth: int | None = None) -> Iterator[str]:
             pending += [(children[place], depth + 1), ("\n" if place == 0 else ",\n", depth)]
 
 
+def instant(when: datetime) -> str:
+    """A moment as it stands in every document: ISO 8601 in UTC, to the microsecond."""
+    return f"{when.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%f}Z"
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, BaseModel):
         return value.model_dump()
     if isinstance(value, datetime):
-        return f"{value.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%f}Z"
+        return instant(value)
     if isinstance(value, timedelta):
         return value.total_seconds()
     raise TypeError(f"no JSON for {type(value).__name__}")

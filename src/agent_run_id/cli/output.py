@@ -46,14 +46,17 @@ class Output:
 
     ``NO_COLOR`` takes the colour from a terminal, ``FORCE_COLOR`` gives it to a pipe; neither changes what is cut.
 
+    Args:
+        encoding: That of what is written, where it is not for this terminal; None is that of the locale.
+
     Attributes:
         width: The columns of the terminal; None where nothing may be cut, as in a pipe.
     """
 
     width: int | None
 
-    def __init__(self) -> None:
-        self._file: TextIO = _standard_output()
+    def __init__(self, *, encoding: str | None = None) -> None:
+        self._file: TextIO = _standard_output(encoding)
         terminal = self._file.isatty()
         self.width = _terminal_width() if terminal else None
         self._colour = _wants_colour(terminal=terminal)
@@ -99,12 +102,12 @@ class Output:
             self.write(painted.get())
 
 
-def _standard_output() -> TextIO:
+def _standard_output(encoding: str | None) -> TextIO:
     file: TextIO | None = sys.stdout
     if file is None:  # closed by whoever started us
         return io.StringIO()
     with contextlib.suppress(AttributeError):  # a locale without "✓" is no reason to say nothing
-        cast("io.TextIOWrapper", file).reconfigure(errors="backslashreplace")
+        cast("io.TextIOWrapper", file).reconfigure(encoding=encoding, errors="backslashreplace")
     return file
 
 
