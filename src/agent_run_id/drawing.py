@@ -49,8 +49,9 @@ class _Alike(NamedTuple):
         first, worst = self.members[0].record, found[0][0]
         names = {member.record.name for member in self.members}
         name = first.name if len(names) == 1 else _NUMBER.sub("#", first.name or "")
+        role: Role = worst or "quiet"
         parts: list[tuple[str, Role]] = [
-            (f"{SYMBOLS[worst]} ", worst or "quiet"),
+            (f"{SYMBOLS[worst]} ", role),
             (f"{len(self.members):,} × ", "plain"),
             ("(not recorded)", "quiet") if name is None else (name, "name"),
             (f" {first.kind}: " if first.kind not in (None, "task") else ": ", "plain"),
