@@ -50,15 +50,15 @@ class _Alike(NamedTuple):
         names = {member.record.name for member in self.members}
         name = first.name if len(names) == 1 else _NUMBER.sub("#", first.name or "")
         role: Role = worst or "quiet"
-        parts: list[tuple[str, Role]] = [
+        parts: tuple[tuple[str, Role], ...] = (
             (f"{SYMBOLS[worst]} ", role),
             (f"{len(self.members):,} × ", "plain"),
             ("(not recorded)", "quiet") if name is None else (name, "name"),
             (f" {first.kind}: " if first.kind not in (None, "task") else ": ", "plain"),
-        ]
+        )
         for place, (status, count) in enumerate(reversed(found)):
             told: tuple[str, Role] = (f"{count:,} {status or 'never started here'}", status or "quiet")
-            parts += [(", " if place else "", "plain"), told]
+            parts += ((", " if place else "", "plain"), told)
         return Line(*parts, (" ▸", "quiet"))
 
     def below(self) -> list[Tree | Line | _Alike]:
