@@ -14,7 +14,6 @@ from agent_run_id.rendering import SYMBOLS, Line, describe, duration, title, tok
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from agent_run_id.rendering import Role
     from agent_run_id.schema import Status
     from agent_run_id.tree import Tree
 
@@ -49,17 +48,16 @@ class _Alike(NamedTuple):
         first, worst = self.members[0].record, found[0][0]
         names = {member.record.name for member in self.members}
         name = first.name if len(names) == 1 else _NUMBER.sub("#", first.name or "")
-        role: Role = worst or "quiet"
-        parts: tuple[tuple[str, Role], ...] = (
-            (f"{SYMBOLS[worst]} ", role),
-            (f"{len(self.members):,} × ", "plain"),
+        told = Line(
+            (f"{SYMBOLS[worst]} ", worst or "quiet"),
+            f"{len(self.members):,} × ",
             ("(not recorded)", "quiet") if name is None else (name, "name"),
-            (f" {first.kind}: " if first.kind not in (None, "task") else ": ", "plain"),
+            f" {first.kind}: " if first.kind not in (None, "task") else ": ",
         )
         for place, (status, count) in enumerate(reversed(found)):
-            told: tuple[str, Role] = (f"{count:,} {status or 'never started here'}", status or "quiet")
-            parts += ((", " if place else "", "plain"), told)
-        return Line(*parts, (" ▸", "quiet"))
+            count_told = f"{count:,} {status or 'never started here'}"
+            told += Line(", " if place else "", (count_told, status or "quiet"))
+        return told + Line((" ▸", "quiet"))
 
     def below(self) -> list[Tree | Line | _Alike]:
         """The first that did not go well, and how many more there are of these."""
