@@ -10,6 +10,7 @@ from cyclopts import Parameter
 from agent_run_id.cli.documents import array
 from agent_run_id.cli.options import AsJson, Directory, flag, opened
 from agent_run_id.cli.output import Output, complain
+from agent_run_id.cli.tables import Layout, fitted
 from agent_run_id.rendering import Line, clean, clock, duration, label
 from agent_run_id.schema import Status
 from agent_run_id.settings import DIRECTORY_VARIABLE
@@ -26,8 +27,6 @@ _HEADINGS: Final = ("ID", "STATUS", "STARTED", "TOOK", "KIND", "USER", "NAME")
 _ROLES: Final[tuple[Role | None, ...]] = ("id", None, "quiet", "plain", "plain", "plain", "name")
 _TOOK: Final = 3
 _MAY_SHRINK: Final = (4, 5, 6)
-_NARROWEST: Final = 4
-_GAP: Final = "  "
 _MOST: Final = 2**62  # what is more than a database can count is all
 
 # Fixed, so that in a pipe the line of a run does not depend on the runs beside it.
@@ -82,9 +81,9 @@ def ls(
 def _list(found: Sequence[RunRecord], output: Output) -> None:
     now = datetime.now(UTC)
     rows = [_cells(record, now, short=output.width is not None) for record in found]
-    layout = _Layout(_WIDTHS_IN_A_PIPE)
+    layout = Layout(_WIDTHS_IN_A_PIPE, right=(_TOOK,))
     if output.width is not None and rows:
-        layout = _fitted([_HEADINGS, *rows], output.width)
+        layout = fitted([_HEADINGS, *rows], output.width, shrinking=_MAY_SHRINK, right=(_TOOK,))
         output.line(Line(("".join(layout.padded(_HEADINGS)), "quiet")))
     for record, row in zip(found, rows, strict=True):
         status = label(record.status)[1]
@@ -101,52 +100,3 @@ def _cells(record: RunRecord, now: datetime, *, short: bool) -> tuple[str, ...]:
         took = duration(now - started if record.elapsed is None else record.elapsed)
     own = (record.kind or "-", record.user_id or "-", record.name or "-")
     return tuple(map(clean, (record.id[:8], label(record.status)[0], begun, took, *own)))
-
-
-class _Layout:
-    """How wide each column is, and whether what is wider is cut, as it is on a terminal."""
-
-    def __init__(self, widths: Sequence[int], *, cuts: bool = False) -> None:
-        self._widths = widths
-        self._cuts = cuts
-
-    def padded(self, row: Sequence[str]) -> list[str]:
-        """The cells of a row with the space between them; the last has none behind it."""
-        cells = [self._cell(place, text) for place, text in enumerate(row)]
-        return [*(f"{cell}{_GAP}" for cell in cells[:-1]), cells[-1].rstrip()]
-
-    def _cell(self, place: int, text: str) -> str:
-        if self._cuts:
-            text = _cut(text, self._widths[place])
-        space = " " * (self._widths[place] - (_columns(text) if self._cuts else len(text)))
-        return f"{space}{text}" if place == _TOOK else f"{text}{space}"
-
-
-def _fitted(rows: Sequence[Sequence[str]], width: int) -> _Layout:
-    """Every column as wide as its widest cell, but for those that must give way on a terminal this wide."""
-    widths = [min(max(map(_columns, column)), width) for column in zip(*rows, strict=True)]
-    excess = sum(widths) + len(_GAP) * (len(widths) - 1) - width
-    while excess > 0:
-        widest = max(_MAY_SHRINK, key=widths.__getitem__)
-        if widths[widest] <= _NARROWEST:
-            break
-        widths[widest] -= 1
-        excess -= 1
-    return _Layout(widths, cuts=True)
-
-
-def _cut(text: str, width: int) -> str:
-    if _columns(text) <= width:
-        return text
-    from rich.cells import set_cell_size
-
-    return f"{set_cell_size(text, width - 1)}…"
-
-
-def _columns(text: str) -> int:
-    """What a terminal needs for it: two columns for a Chinese character, none for an accent that stands alone."""
-    if text.isascii():
-        return len(text)
-    from rich.cells import cell_len
-
-    return cell_len(text)
