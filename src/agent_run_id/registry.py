@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from agent_run_id import settings
 from agent_run_id.answers import Links, RootRecord
 from agent_run_id.collector import collector_off
 from agent_run_id.diffing import FACTOR, FLOOR, Diff, diff
-from agent_run_id.errors import InvalidRunIdError, RunNotFound, StoreError
+from agent_run_id.errors import RunNotFound, StoreError
 from agent_run_id.finding import BELOW, Query
 from agent_run_id.folding import in_order
 from agent_run_id.following import Watch
@@ -26,9 +26,11 @@ from agent_run_id.index import Index
 from agent_run_id.index.ids import id_text
 from agent_run_id.journal import journal_in
 from agent_run_id.records import RUN, Records, event_records
+from agent_run_id.referring import find_one
 from agent_run_id.runs import UNSET, Run
+from agent_run_id.spending import usage, usage_by
 from agent_run_id.starting import start_known_run
-from agent_run_id.surveys import counts_below, counts_of_trees, is_frequent, stats, trees_of, usage
+from agent_run_id.surveys import counts_below, counts_of_trees, is_frequent, stats, trees_of
 from agent_run_id.tree import Tree, grow_sketched
 
 if TYPE_CHECKING:
@@ -38,18 +40,13 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
     from typing import Self
 
-    from agent_run_id.answers import Counts, Stats, UsageReport
+    from agent_run_id.answers import By, Counts, Stats, UsageBreakdown, UsageReport
     from agent_run_id.handing import Accepted
     from agent_run_id.index import Progress
     from agent_run_id.outcomes import Ending, Expected
     from agent_run_id.schema import EventRecord, RunRecord, Status
 
 __all__ = ["RunRegistry"]
-
-_LAST: Final = "@last"
-_HEX: Final = frozenset("0123456789abcdef")
-_SHORT: Final = 8
-"""Digits of an id in a log line. A shorter beginning gives way to a name: among many runs "4711" begins some id."""
 
 
 class RunRegistry:
@@ -311,6 +308,33 @@ class RunRegistry:
         self._index.update()
         return usage(self._index, self._find_one(ref)["pk"])
 
+    def usage_by(
+        self,
+        by: By = "model",
+        *,
+        since: datetime | timedelta | None = None,
+        until: datetime | timedelta | None = None,
+        under: RunId | str | None = None,
+    ) -> UsageBreakdown:
+        """What runs used, by model, by whose they are, by what they are, or by the day they started.
+
+        Each call counts once within what is asked about. One that several runs report is that of the run furthest down
+        in its tree, and among those of the one that started first.
+
+        Args:
+            by: What to tell apart; the day is that of the local clock.
+            since: Only runs that started then or later; a timedelta is so long ago.
+            until: Only runs that started before.
+            under: Only this run and those below it.
+
+        Raises:
+            RunNotFound: as in `get`.
+            ValueError: a time has no time zone, or `by` is something else.
+        """
+        self._index.update()
+        top = None if under is None else self._find_one(under)["pk"]
+        return usage_by(self._index, by, since=since, until=until, top=top)
+
     def links(self, ref: RunId | str) -> Links:
         """The runs that one links to, and those that link to it.
 
@@ -414,29 +438,7 @@ class RunRegistry:
         Run(run_id, journal=journal_in(self.directory)).update(aliases=aliases)
 
     def _find_one(self, ref: RunId | str) -> sqlite3.Row:
-        if ref == _LAST:
-            query = Query(limit=1)
-            query.roots_only()
-            last = self._index.read(*query.sql())
-            if not last:
-                raise RunNotFound(_LAST)
-            return last[0]
-        text = str(ref)
-        prefix = _prefix_of(text)
-        named = self._named(prefix) if prefix else []
-        if prefix is not None and len(prefix) == 32 and named:
-            return named[0]  # a whole id is no other run's name, whoever gave it one
-        found = self._index.read(f"{RUN} WHERE r.pk IN (SELECT run FROM aliases WHERE alias = ?) LIMIT 100", [text])
-        if not found or (prefix is not None and len(prefix) >= _SHORT):
-            found += [row for row in named if row["pk"] not in {other["pk"] for other in found}]
-        if len(found) != 1:
-            raise RunNotFound(text, tuple(id_text(row["id"]) for row in found))
-        return found[0]
-
-    def _named(self, prefix: str) -> list[sqlite3.Row]:
-        bounds = [bytes.fromhex(prefix.ljust(32, filler)) for filler in "0f"]
-        named = "SELECT run FROM every_id WHERE id BETWEEN ? AND ?"
-        return self._index.read(f"{RUN} WHERE r.pk IN ({named}) ORDER BY r.id LIMIT 100", bounds)
+        return find_one(self._index, ref)
 
     def _records_of(self, sql: str, parameters: Sequence[Any]) -> list[RunRecord]:
         records = self._records()
@@ -448,18 +450,3 @@ class RunRegistry:
 
 def _absolute(directory: str | os.PathLike[str]) -> str:
     return str(Path(directory).absolute())
-
-
-def _prefix_of(text: str) -> str | None:
-    """The hexadecimal digits a reference gives of an id; None when it cannot be one."""
-    text = text.strip()
-    try:
-        run_id = RunId.from_token(text) if "." in text else RunId(text)
-    except InvalidRunIdError:
-        digits = text.lower().replace("-", "")
-        if len(digits) >= 32 or not _HEX.issuperset(digits):
-            return None
-        # Hyphens may be left out, but not be elsewhere than they are in an id: "-a" is somebody's name for a run.
-        is_beginning = "-" not in text or id_text(bytes.fromhex(digits.ljust(32, "0"))).startswith(text.lower())
-        return digits if is_beginning else None
-    return run_id.value.replace("-", "")

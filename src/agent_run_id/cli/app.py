@@ -25,6 +25,7 @@ _COMMANDS: Final = {
     "ls": ("listing", "List the latest runs."),
     "tree": ("trees", "Draw a run with everything below it."),
     "show": ("showing", "Tell everything about one run."),
+    "usage": ("usages", "Tell what runs used: tokens and cost, by model, by user, by day."),
     "doctor": ("doctor", "Check that runs cross every wall here, and that they can be recorded."),
     "where": ("places", "Tell where runs are recorded, and why there."),
 }
