@@ -21,10 +21,14 @@ _UNREADABLE: Final = 1
 _USAGE: Final = 2
 _NOT_FOUND: Final = 5
 
+_TROUBLE: Final = {"diff": _USAGE}
+"""What cannot be read ends these otherwise: their 1 is an answer, and a script must know it from none."""
+
 _COMMANDS: Final = {
     "ls": ("listing", "List the latest runs."),
     "tree": ("trees", "Draw a run with everything below it."),
     "show": ("showing", "Tell everything about one run."),
+    "diff": ("differing", "Tell what differs between two runs with everything below them."),
     "usage": ("usages", "Tell what runs used: tokens and cost, by model, by user, by day."),
     "doctor": ("doctor", "Check that runs cross every wall here, and that they can be recorded."),
     "where": ("places", "Tell where runs are recorded, and why there."),
@@ -32,9 +36,9 @@ _COMMANDS: Final = {
 
 _NO_LAST: Final = "no run is recorded yet, so none is @last; `runid where` tells which directory was looked into"
 _EPILOGUE: Final = (
-    "Exit status: 0 found, 1 the directory cannot be read, or the doctor found something wrong, 2 the command was not"
-    " understood, 5 no such run or more than one. Colour follows the terminal, NO_COLOR and FORCE_COLOR; times are"
-    " local, in JSON they are UTC."
+    "Exit status: 0 found, 1 the directory cannot be used, or the doctor found something wrong, or diff a difference,"
+    " 2 the command was not understood, 5 no such run or more than one. Colour follows the terminal, NO_COLOR and"
+    " FORCE_COLOR; times are local, in JSON they are UTC."
 )
 
 
@@ -60,7 +64,7 @@ def run(arguments: Sequence[str]) -> int:
     except OSError as error:
         complain(error)
         abandon()
-        return _UNREADABLE
+        return _TROUBLE.get(arguments[0], _UNREADABLE)
     return status if isinstance(status, int) else _FOUND
 
 

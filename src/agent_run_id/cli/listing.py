@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 from cyclopts import Parameter
 
 from agent_run_id.cli.documents import array
-from agent_run_id.cli.options import AsJson, Directory, flag, opened
+from agent_run_id.cli.options import AsJson, Directory, at_least_one, flag, opened
 from agent_run_id.cli.output import Output, complain
 from agent_run_id.cli.tables import Layout, fitted
 from agent_run_id.rendering import Line, clean, clock, duration, label
@@ -33,12 +33,7 @@ _MOST: Final = 2**62  # what is more than a database can count is all
 _WIDTHS_IN_A_PIPE: Final = (8, 11, 19, 14, 8, 8, 0)
 
 
-def _at_least_one(_: object, limit: int) -> None:
-    if limit < 1:
-        raise ValueError("It takes a whole number from 1.")
-
-
-_Limit = Annotated[int, Parameter(validator=_at_least_one, help="How many at the most.")]
+_Limit = Annotated[int, Parameter(validator=at_least_one, help="How many at the most.")]
 _OfStatus = Annotated[Status | None, Parameter(name="--status", help="Only runs of this status.")]
 _OfKind = Annotated[str | None, Parameter(name="--kind", help="Only runs of this kind: agent, tool, llm, task, …")]
 _All = Annotated[bool, flag("--all", "List the runs below others too, not only roots.")]

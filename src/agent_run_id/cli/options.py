@@ -18,7 +18,17 @@ from agent_run_id.registry import RunRegistry
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-__all__ = ["AsJson", "Directory", "Ref", "flag", "opened", "readable"]
+__all__ = ["AsJson", "Directory", "Ref", "at_least_one", "flag", "opened", "readable"]
+
+
+def at_least_one(_: object, number: int) -> None:
+    """A validator of a number of things.
+
+    Raises:
+        ValueError: it is below 1.
+    """
+    if number < 1:
+        raise ValueError("It takes a whole number from 1.")
 
 
 def flag(name: str, text: str) -> Parameter:
