@@ -130,7 +130,8 @@ CREATE VIEW recorded AS
     SELECT process, seq, run, type, time, data FROM events
     UNION ALL SELECT owner, seq, pk, 'run.started', started_at, started FROM runs WHERE started IS NOT NULL
     UNION ALL SELECT owner, end_seq, pk, 'run.ended', ended_at, ended FROM runs WHERE ended IS NOT NULL
-    UNION ALL SELECT owner, value ->> '$[2]', pk, value ->> '$[0]', value ->> '$[3]', trim(value -> '$[1]', '{}')
+    UNION ALL SELECT owner, value ->> '$[2]', pk, value ->> '$[0]', value ->> '$[3]',
+        substr(value -> '$[1]', 2, length(value -> '$[1]') - 2)
         FROM runs, json_each(CASE WHEN details LIKE '[%' THEN details ELSE '[]' END);
 CREATE TABLE trees (
     root INTEGER NOT NULL REFERENCES runs,
