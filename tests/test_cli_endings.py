@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     ("arguments", "hint"),
     [
         (["lss"], '"ls"'),
-        (["help"], "Available commands: ls, tree, show, diff, usage, doctor, where, exec."),
+        (["help"], "Available commands: ls, tree, show, events, diff,"),
         (["ls", "--al"], "Did you mean --all?"),
         (["ls", "--limit", "many"], "--limit"),
         (["ls", "--limit", "0"], "from 1"),

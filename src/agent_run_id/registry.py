@@ -20,6 +20,7 @@ from agent_run_id.folding import in_order
 from agent_run_id.following import Watch
 from agent_run_id.growing import sketch
 from agent_run_id.handing import resume_seen
+from agent_run_id.histories import history
 from agent_run_id.holding import Seen
 from agent_run_id.ids import RunId
 from agent_run_id.index import Index
@@ -36,7 +37,7 @@ from agent_run_id.tree import Tree, grow_sketched
 if TYPE_CHECKING:
     import os
     import sqlite3
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime, timedelta
     from typing import Self
 
@@ -165,6 +166,21 @@ class RunRegistry:
         self._index.update()
         row = self._find_one(ref)
         return event_records(id_text(row["id"]), in_order(self._records().events(row)))
+
+    def events_below(self, ref: RunId | str, *, types: Iterable[str] = ()) -> Iterator[EventRecord]:
+        """Everything recorded of a run and all runs below it, in order, read as it is asked for.
+
+        By time, process and number; but those of one process always in the order in which it recorded them.
+
+        Args:
+            ref: The run at the top.
+            types: Only events of these types, such as ``run.step``; none gives all.
+
+        Raises:
+            RunNotFound: as in `get`.
+        """
+        self._index.update()
+        return history(self._index, self._find_one(ref)["pk"], types)
 
     def watch(
         self,

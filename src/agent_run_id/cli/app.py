@@ -28,6 +28,7 @@ _COMMANDS: Final = {
     "ls": ("listing", "List the latest runs."),
     "tree": ("trees", "Draw a run with everything below it."),
     "show": ("showing", "Tell everything about one run."),
+    "events": ("happenings", "Tell everything recorded of a run, in order."),
     "diff": ("differing", "Tell what differs between two runs with everything below them."),
     "usage": ("usages", "Tell what runs used: tokens and cost, by model, by user, by day."),
     "doctor": ("doctor", "Check that runs cross every wall here, and that they can be recorded."),
