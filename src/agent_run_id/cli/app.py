@@ -31,6 +31,8 @@ _COMMANDS: Final = {
     "events": ("happenings", "Tell everything recorded of a run, in order."),
     "diff": ("differing", "Tell what differs between two runs with everything below them."),
     "usage": ("usages", "Tell what runs used: tokens and cost, by model, by user, by day."),
+    "alias": ("naming", "Give a run other names, by which it is found from then on."),
+    "stats": ("inventory", "Tell how much is recorded: runs, events, processes, journals."),
     "doctor": ("doctor", "Check that runs cross every wall here, and that they can be recorded."),
     "where": ("places", "Tell where runs are recorded, and why there."),
 }

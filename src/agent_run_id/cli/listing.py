@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Final
 from cyclopts import Parameter
 
 from agent_run_id.cli.documents import array
-from agent_run_id.cli.options import AsJson, Directory, at_least_one, flag, opened
+from agent_run_id.cli.options import AsJson, Directory, at_least_one, flag, nothing_in, opened
 from agent_run_id.cli.output import Output, complain
 from agent_run_id.cli.tables import Layout, fitted
 from agent_run_id.rendering import Line, clean, clock, duration, label
 from agent_run_id.schema import Status
-from agent_run_id.settings import DIRECTORY_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,11 +63,7 @@ def ls(
     else:
         _list(found, output)
     if not anything:
-        named = f" and {DIRECTORY_VARIABLE} set to this directory" if directory is not None else ""
-        complain(
-            f"nothing is recorded in {registry.directory} yet;"
-            f' a program records a run with `with agent_run_id.start_run("name"):`{named}'
-        )
+        complain(nothing_in(registry.directory, is_named=directory is not None))
     elif not found:
         complain("no run is like that" + ("" if everything else " among the roots; --all looks at the runs below too"))
 

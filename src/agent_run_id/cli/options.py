@@ -18,7 +18,7 @@ from agent_run_id.registry import RunRegistry
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-__all__ = ["AsJson", "Directory", "Ref", "at_least_one", "flag", "opened", "readable"]
+__all__ = ["AsJson", "Directory", "Ref", "at_least_one", "flag", "nothing_in", "opened", "place_of", "readable"]
 
 
 def at_least_one(_: object, number: int) -> None:
@@ -47,6 +47,32 @@ Ref = Annotated[
         help="A full id, a token, the first characters of an id (hyphens or not), an alias, or @last: the latest root."
     ),
 ]
+
+
+def nothing_in(directory: str, *, is_named: bool) -> str:
+    """That nothing is recorded in a directory, and how to record.
+
+    Args:
+        directory: The directory.
+        is_named: Whether it was given, and so is perhaps not the one in which programs record.
+    """
+    named = f" and {settings.DIRECTORY_VARIABLE} set to this directory" if is_named else ""
+    return (
+        f"nothing is recorded in {directory} yet;"
+        f' a program records a run with `with agent_run_id.start_run("name"):`{named}'
+    )
+
+
+def place_of(directory: Path | None) -> str:
+    """The directory that is meant, absolute.
+
+    Raises:
+        StoreError: none is given and recording is off, or the user has no home directory.
+    """
+    place = settings.directory() if directory is None else str(directory.absolute())
+    if place is None:
+        raise StoreError("recording is off, so there is nothing here: give a directory with --dir")
+    return place
 
 
 @contextmanager
