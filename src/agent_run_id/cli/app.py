@@ -33,6 +33,7 @@ _COMMANDS: Final = {
     "usage": ("usages", "Tell what runs used: tokens and cost, by model, by user, by day."),
     "alias": ("naming", "Give a run other names, by which it is found from then on."),
     "stats": ("inventory", "Tell how much is recorded: runs, events, processes, journals."),
+    "prune": ("pruning", "Remove what is recorded and too old or too much."),
     "doctor": ("doctor", "Check that runs cross every wall here, and that they can be recorded."),
     "where": ("places", "Tell where runs are recorded, and why there."),
 }
