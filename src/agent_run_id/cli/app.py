@@ -34,6 +34,7 @@ _COMMANDS: Final = {
     "alias": ("naming", "Give a run other names, by which it is found from then on."),
     "stats": ("inventory", "Tell how much is recorded: runs, events, processes, journals."),
     "prune": ("pruning", "Remove what is recorded and too old or too much."),
+    "reindex": ("indexing", "Make the index anew from the journals."),
     "doctor": ("doctor", "Check that runs cross every wall here, and that they can be recorded."),
     "where": ("places", "Tell where runs are recorded, and why there."),
 }
