@@ -228,6 +228,34 @@ def test_in_the_directory_of_somebody_else_no_name_is_recorded_and_it_says_so(op
     assert len(journals_of(place)) == 1
 
 
+@pytest.mark.skipif(not IS_ROOT, reason="only root can be another user")
+@pytest.mark.parametrize(
+    ("command", "status"),
+    [
+        (("stats",), 1),
+        (("usage",), 1),
+        (("usage", "@last"), 1),
+        (("events", "@last"), 1),
+        (("events", "@last", "--below"), 1),
+        (("alias", "@last", "T-1"), 1),
+        (("prune", "--dry-run"), 1),
+        (("prune", "--yes"), 1),
+        (("reindex",), 1),
+        (("diff", "@last", "@last"), 2),
+    ],
+)
+def test_a_directory_that_may_not_be_read_is_one_line_and_a_code(
+    command: tuple[str, ...], status: int, open_to_all: Path
+) -> None:
+    place = open_to_all / "runs"
+    crafted(place, [event(0, "run.started", SEEN, name="run")])
+    place.chmod(0o755)
+    done = as_nobody(*command, "--dir", str(place), XDG_CACHE_HOME=str(open_to_all / "cache"))
+    assert (done.returncode, done.stdout) == (status, "")
+    assert "cannot be read: Permission denied" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
 @given(hostile_texts)
 @settings(max_examples=20)
 def test_nothing_recorded_and_no_name_controls_a_terminal(text: str) -> None:

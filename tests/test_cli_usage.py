@@ -166,3 +166,10 @@ def test_on_a_terminal_what_is_told_apart_gives_way_and_no_figure_does() -> None
         assert [cell_len(line) for line in lines] == [columns] * 3
         assert all(line.endswith("1  1,234,567       7  1.5000") for line in lines[1:])
     assert name in runid("usage", COLUMNS="40").stdout
+
+
+def test_what_is_written_out_is_counted_as_wide_as_it_is_written() -> None:
+    with start_run("run") as run:
+        run.usage(model="\x1b[31m" * 30, input_tokens=1, cost=1.5)
+    for columns in (80, 200):
+        assert {cell_len(line) for line in runid_on_terminal(columns, "usage", NO_COLOR="1").splitlines()} == {columns}

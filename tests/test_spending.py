@@ -183,6 +183,19 @@ def test_what_cost_most_comes_first_then_what_took_most_tokens_and_days_in_their
     assert [group.value for group in registry.usage_by().groups] == ["dearer", "dear", "elsewhere", "freer", "free"]
 
 
+def test_a_call_that_several_runs_report_is_that_of_the_one_furthest_down_and_of_these_of_the_first(
+    registry: RunRegistry,
+) -> None:
+    """The agent and what it calls may both be told what the provider answered."""
+    with start_run("agent", kind="agent") as agent:
+        agent.usage(model="m", input_tokens=7, call_id="c")
+        for name in ("first", "again"):
+            with start_run(name, kind="llm") as call:
+                call.usage(model="m", input_tokens=7, call_id="c")
+    assert [(group.value, group.runs) for group in registry.usage_by("kind").groups] == [("llm", 1)]
+    assert [(group.value, group.runs) for group in registry.usage_by("name").groups] == [("first", 1)]
+
+
 def test_days_are_in_their_order_the_latest_first(tmp_path: Path) -> None:
     runs = [(RunId(f"{day:08x}-0000-4000-8000-000000000000"), T0 + day * DAY_US) for day in (2, 0, 1)]
     lines = [event(0, "run.started", run, time=at, name="run") for run, at in runs]
@@ -212,6 +225,17 @@ def test_runs_that_claim_to_be_above_each_other_are_each_counted(tmp_path: Path)
     with RunRegistry(tmp_path) as registry:
         for by in DIMENSIONS:
             assert registry.usage_by(by).total.input_tokens == 2
+
+
+def test_of_a_run_in_a_ring_the_subtree_is_that_of_its_tree(tmp_path: Path) -> None:
+    one, two = (RunId(f"{digit * 8}-0000-4000-8000-000000000000") for digit in "12")
+    ring = [RunId.from_token(f"{one}.{two}.{two}.1"), RunId.from_token(f"{two}.{one}.{one}.1")]
+    lines = [event(0, "run.started", run, name="run") for run in ring]
+    lines += [event(0, "run.usage", run, model="m", input_tokens=1) for run in ring]
+    crafted(tmp_path, lines)
+    with RunRegistry(tmp_path) as registry:
+        for run in ring:
+            assert registry.usage(run).subtree == registry.tree(run).usage()
 
 
 def test_a_user_is_found_above_a_chain_that_is_deeper_than_the_stack(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, cast
 from cyclopts import Parameter
 
 from agent_run_id.cli.documents import encoded
-from agent_run_id.cli.options import AsJson, Directory, Ref, flag, opened
+from agent_run_id.cli.options import Directory, Ref, flag, opened
 from agent_run_id.cli.output import Output, complain
 from agent_run_id.cli.tables import shortened
 from agent_run_id.events import (
@@ -47,6 +47,7 @@ _Types = Annotated[
         name="--type", negative="", help="Only events of this type: run.step, or step for short. May be given again."
     ),
 ]
+_AsJson = Annotated[bool, flag("--json", "Print each event as a JSON object on a line of its own.")]
 _Below = Annotated[bool, flag("--below", "Tell of all runs below it too, with the short id of each.")]
 
 
@@ -56,13 +57,13 @@ def events(
     *,
     types: _Types = None,
     below: _Below = False,
-    json: AsJson = False,
+    json: _AsJson = False,
     directory: Directory = None,
 ) -> None:
     """Tell everything recorded of a run, in order.
 
     A line for each event: when (local time), its type, and what it says in brief. Those of several processes come by
-    time, those of one always as it recorded them. On a terminal a line is cut where it ends, in a pipe nothing is.
+    time, those of one always as it recorded them. On a terminal a line that is too long is cut, in a pipe none is.
 
     With --json: the events, an object on each line as in `agent_run_id.schema.EventRecord`, written as they are read.
     """
