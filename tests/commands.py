@@ -69,7 +69,7 @@ class Screen(io.StringIO):
         return True
 
 
-def answer(*arguments: str, file: io.StringIO | None = None, **more: str) -> str:
+def answer(*arguments: str, file: io.StringIO | None = None, status: int = 0, **more: str) -> str:
     """What the command writes, without a process of its own."""
     file = io.StringIO() if file is None else file
     before, during = dict(os.environ), environment(**more)
@@ -77,7 +77,7 @@ def answer(*arguments: str, file: io.StringIO | None = None, **more: str) -> str
         os.environ.clear()
         os.environ.update(during)
         with contextlib.redirect_stdout(file):
-            assert run(arguments) == 0
+            assert run(arguments) == status
     finally:
         os.environ.clear()
         os.environ.update(before)

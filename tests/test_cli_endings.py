@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     ("arguments", "hint"),
     [
         (["lss"], '"ls"'),
-        (["help"], "Available commands: ls, find, tree, show, "),
+        (["help"], "Available commands: ls, find, show, tree, "),
         (["ls", "--al"], "Did you mean --all?"),
         (["ls", "--limit", "many"], "--limit"),
         (["ls", "--limit", "0"], "from 1"),
@@ -67,7 +67,8 @@ def test_an_ambiguous_reference_ends_with_5_and_lists_the_candidates(registry: R
 
 def test_a_directory_that_cannot_be_read_ends_with_1(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    for command in (("ls",), ("tree", "@last"), ("show", "@last"), ("where",)):
+    some = (("ls",), ("tree", "@last"), ("show", "@last"), ("events", "@last"), ("usage",), ("stats",), ("where",))
+    for command in some:
         done = runid(*command, "--dir", str(tmp_path / "file"))
         assert (done.returncode, done.stdout) == (1, "")
         assert str(tmp_path / "file") in done.stderr

@@ -109,7 +109,7 @@ def test_show_of_more_runs_than_can_be_looked_at_tells_the_same_of_what_went_wro
 ) -> None:
     top = batch(60, (50, 55))
     few = answer("show", top.value)
-    monkeypatch.setattr(showing, "_LARGE", 5)
+    monkeypatch.setattr(showing, "_MANY", 5)
     many = answer("show", top.value)
     part = few[few.index("went wrong below") : few.index("60 children")]
     assert part in many

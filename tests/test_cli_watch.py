@@ -72,8 +72,8 @@ def test_it_ends_with_what_became_of_the_run(status: str, code: int, registry: R
             assert watching.hear().startswith("▶ job [")
             tell(worker, "child")
             heard = [watching.hear(), watching.hear()]
-            assert "▶ started child" in heard[0]
-            assert "✓ succeeded" in heard[1]
+            assert re.search("started +child task$", heard[0])
+            assert re.search("ended +✓ succeeded in ", heard[1])
             tell(worker, f"end {status}")
             assert status in watching.hear()
             assert watching.hear().startswith(("✓ job [", "✗ job [", "⊘ job ["))
@@ -171,21 +171,22 @@ def test_tail_tells_the_latest_events_and_goes_on_until_somebody_stops_it(regist
         run.step("asked", n=1)
         run.decide("which?", options=["a", "b"], chosen="a", why="it is first")
         run.usage(model="small", input_tokens=10, output_tokens=2)
-    lines = [line.split("] ", 1)[1] for line in answer("tail").splitlines()]
-    assert lines == [
-        "▶ started first kind=task input=hello",
-        '· asked {"n": 1}',
-        "◆ which? → a why=it is first",
-        "$ small: 10 → 2 tokens",
-        "✓ succeeded",
+    lines = [re.split(" {2,}", line)[1:] for line in answer("tail").splitlines()]
+    assert [line[0] for line in lines] == [run.id.short()] * 5
+    assert [line[1:] for line in lines[:-1]] == [
+        ["started", "first task"],
+        ["step", "asked", '{"n": 1}'],
+        ["decision", "which? → a: it is first"],
+        ["usage", "small: 10 → 2 tokens"],
     ]
+    assert re.fullmatch("✓ succeeded in .*s", lines[-1][2])
     assert len(answer("tail", "-n", "2").splitlines()) == 2
     assert answer("tail", "-n", "0") == ""
     with Started(*COMMAND, "tail", "-f", "-n", "1") as tailing:
-        assert tailing.hear().endswith("✓ succeeded")
+        assert "✓ succeeded in" in tailing.hear()
         start_run("second", parent=ROOT).end()
-        assert "▶ started second" in tailing.hear()
-        assert "✓ succeeded" in tailing.hear()
+        assert "second task" in tailing.hear()
+        assert "✓ succeeded in" in tailing.hear()
         tailing.process.send_signal(signal.SIGINT)
         assert tailing.ending() == 130
 

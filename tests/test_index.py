@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from agent_run_id import RunId, RunRegistry
 from agent_run_id.index import folder as folder_room
+from agent_run_id.index.rows import unwrapped
 from agent_run_id.reading import state_of
 from agent_run_id.testing.strategies import json_values
 from tests.journal_programs.indexes import NAME, SEEN, index_of, started
@@ -418,3 +419,14 @@ def test_what_happened_in_a_run_reads_the_same_however_it_came(
         assert [len(registry.find(text=f"word{seq}")) for seq in (2, count + 1)] == found == [1, 1]
         assert registry.usage(SEEN).own.input_tokens == 7
         assert [line.seq for line in registry.events(SEEN)] == list(range(1, len(lines) + 1))
+
+
+def test_what_was_recorded_is_kept_whole_wherever_it_is_kept(tmp_path: Path) -> None:
+    """Also where what happened in a run ends with the end of something that is nested in it."""
+    data = {"a": {"b": [{"c": 1}]}}
+    lines = [started(name="run"), event(2, "run.step", SEEN, name="step", data=data), event(3, "run.ended", SEEN)]
+    write_journal(tmp_path, lines)
+    with RunRegistry(tmp_path) as registry:
+        registry.find()
+        [row] = registry._index.read("SELECT data FROM recorded WHERE type = 'run.step'")
+        assert unwrapped(row["data"]) == {"name": "step", "data": data}

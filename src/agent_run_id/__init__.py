@@ -41,7 +41,7 @@ from agent_run_id.starting import ROOT, start_run
 from agent_run_id.tracing import traced
 
 if TYPE_CHECKING:
-    from agent_run_id.answers import Counts, Links, RootRecord, Stats, UsageReport
+    from agent_run_id.answers import Counts, Links, RootRecord, Stats, UsageBreakdown, UsageGroup, UsageReport
     from agent_run_id.carriers.envelope import Envelope
     from agent_run_id.consuming import aconsume, consume
     from agent_run_id.diagnoses import Checkup
@@ -106,6 +106,8 @@ __all__ = [
     "Stats",
     "StoreError",
     "Tree",
+    "UsageBreakdown",
+    "UsageGroup",
     "UsageReport",
     "Watch",
     "accept",
@@ -157,6 +159,8 @@ _LATER: Final = {
     "Stats": "agent_run_id.answers",
     "Tree": "agent_run_id.tree",
     "Watch": "agent_run_id.following",
+    "UsageBreakdown": "agent_run_id.answers",
+    "UsageGroup": "agent_run_id.answers",
     "UsageReport": "agent_run_id.answers",
     "diff": "agent_run_id.diffing",
     "doctor": "agent_run_id.doctoring",

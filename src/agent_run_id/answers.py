@@ -9,7 +9,10 @@ from pydantic import BaseModel, ConfigDict
 
 from agent_run_id.schema import RunRecord, Status, UsageTotal
 
-__all__ = ["Counts", "Links", "RootRecord", "Stats", "UsageReport"]
+__all__ = ["By", "Counts", "Links", "RootRecord", "Stats", "UsageBreakdown", "UsageGroup", "UsageReport"]
+
+By = Literal["model", "user", "session", "kind", "name", "day"]
+"""What usage is told apart by."""
 
 
 class _Answer(BaseModel):
@@ -54,6 +57,36 @@ class UsageReport(_Answer):
     own: UsageTotal
     subtree: UsageTotal
     by_model: dict[str, UsageTotal]
+
+
+class UsageGroup(_Answer):
+    """What some of the calls used that have something in common.
+
+    Attributes:
+        value: What it is: the model, the user and so on; a day as ``2026-11-28``. None where it is not known.
+        runs: How many runs these are the calls of.
+        total: What they come to.
+    """
+
+    value: str | None
+    runs: int
+    total: UsageTotal
+
+
+class UsageBreakdown(_Answer):
+    """What runs used, in groups. Every call is in one group.
+
+    Attributes:
+        by: What the groups have in common.
+        groups: What cost most first, then what took most tokens; days are in their order, the latest first.
+        runs: How many runs all these are the calls of. A run with calls to two models is in the groups of both.
+        total: What all groups come to, added up without rounding.
+    """
+
+    by: By
+    groups: tuple[UsageGroup, ...]
+    runs: int
+    total: UsageTotal
 
 
 class Links(_Answer):

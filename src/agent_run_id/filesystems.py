@@ -1,4 +1,4 @@
-"""File systems: which of them are on another machine, where locks and caches promise less; and what is on the disk."""
+"""File systems: which are on another machine, where locks and caches promise less; what is ours, and on the disk."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import re
 from typing import Final
 
-__all__ = ["network_type", "sync"]
+__all__ = ["is_ours", "network_type", "sync"]
 
 _MOUNTS: Final = "/proc/self/mountinfo"
 _NETWORK: Final = frozenset(
@@ -62,6 +62,14 @@ def network_type(path: str, mounts: str = _MOUNTS) -> str | None:
         if real.startswith(point) and len(point) >= len(best):  # the last of several mounted on one place is seen
             best, found = point, kind
     return found if found in _NETWORK else None
+
+
+def is_ours(directory: str) -> bool:
+    """Whether a directory belongs to this user, who can write there."""
+    try:
+        return os.stat(directory).st_uid == os.geteuid() and os.access(directory, os.W_OK)  # noqa: PTH116
+    except OSError:
+        return False
 
 
 def sync(path: str) -> None:

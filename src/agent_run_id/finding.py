@@ -13,14 +13,17 @@ if TYPE_CHECKING:
 
     from agent_run_id.schema import Status
 
-__all__ = ["BELOW", "Query", "codes", "microseconds"]
+__all__ = ["BELOW", "BELOW_EACH", "Query", "codes", "microseconds"]
 
-BELOW: Final = (
-    "WITH RECURSIVE below (pk) AS (SELECT ?"
+_BELOW: Final = (
+    "WITH RECURSIVE below (pk) AS ({top}"
     " UNION SELECT r.pk FROM below b JOIN runs r ON r.parent = b.pk"
     " UNION SELECT r.pk FROM below b JOIN runs r ON r.root = b.pk WHERE r.parent IS NULL)"
 )
+BELOW: Final = _BELOW.format(top="SELECT ?")
 """A run and all below it, also by roots that are only roots as far as their bare ids say."""
+BELOW_EACH: Final = _BELOW.format(top="SELECT value FROM json_each(?)")
+"""Several runs, given as a JSON array, and all below any of them."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MOST: Final = 2**63 - 1  # what SQLite can count to
 _ORDERS: Final = {"newest": "DESC", "oldest": "ASC"}

@@ -23,8 +23,9 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from agent_run_id.claims import sweep
+from agent_run_id.errors import StoreError
 from agent_run_id.events import BUNDLE_STARTED, FORMAT_VERSION, encode_fixed, encode_line
-from agent_run_id.filesystems import sync
+from agent_run_id.filesystems import is_ours, sync
 from agent_run_id.layout import BUNDLE, JOURNALS, Name, bundle_name, parse_name
 from agent_run_id.liveness import first_line, is_header, liveness_of
 
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
     from agent_run_id.settings import Retention
 
-__all__ = ["keep_house"]
+__all__ = ["Plan", "Removal", "keep_house", "plan_retention", "retain"]
 
 _LOCK: Final = ".housekeeping"
 _EVERY_S: Final = 60
@@ -103,6 +104,78 @@ def keep_house(
                 _House(folder, retention, is_patient=is_reader).keep()
 
 
+class Removal(NamedTuple):
+    """A file that retention removes: a journal, or a bundle of many.
+
+    Attributes:
+        path: Where it is.
+        size: In bytes.
+        since: When the first of what is in it was recorded, in seconds since 1970, as far as it says.
+        until: When it was last written to.
+    """
+
+    path: str
+    size: int
+    since: float
+    until: float
+
+
+class Plan(NamedTuple):
+    """What retention removes, the oldest first, and how many files and bytes stay."""
+
+    removals: list[Removal]
+    kept: int
+    kept_bytes: int
+
+
+def plan_retention(directory: str, retention: Retention) -> Plan:
+    """What retention would remove now; nothing is changed.
+
+    Args:
+        directory: The directory that the folder of the journals is in.
+        retention: How long and how much is kept.
+
+    Raises:
+        StoreError: the folder cannot be read.
+    """
+    return _planned(directory, retention, lambda _: True)
+
+
+def retain(directory: str, retention: Retention, plan: Plan) -> Plan:
+    """Remove what was planned, as far as that is still to be removed. Waits for whoever keeps house at the moment.
+
+    Raises:
+        StoreError: the folder cannot be read, or it belongs to another user.
+        OSError: its lock cannot be written.
+    """
+    # What somebody else's lock is locked by belongs to them, or they could not keep house any more.
+    if not is_ours(directory):
+        raise StoreError(f"what is recorded in {directory} is not yours to remove; its owner can do it")
+    wanted = {removal.path for removal in plan.removals}
+    with _alone(os.path.join(directory, _LOCK), waits=True):  # noqa: PTH118
+        return _planned(directory, retention, lambda path: path in wanted and _remove(path))
+
+
+def _planned(directory: str, retention: Retention, remove: Callable[[str], bool]) -> Plan:
+    try:
+        house = _House(os.path.join(directory, JOURNALS), retention, is_patient=True)  # noqa: PTH118
+    except FileNotFoundError:
+        return Plan([], 0, 0)
+    except OSError as error:
+        raise StoreError(f"the journals in {directory} cannot be read: {error.strerror}") from error
+    removals: list[Removal] = []
+
+    def note(file: _File) -> bool:
+        removal = Removal(file.path, file.size, _begun(file), file.modified)
+        if not remove(file.path):
+            return False
+        removals.append(removal)
+        return True
+
+    house.retain(note)
+    return Plan(removals, *house.left())
+
+
 def _is_due(lock: str, *, is_reader: bool) -> bool:
     """Whether nobody kept house for a while; in a folder that is new, there is nothing to do yet."""
     try:
@@ -114,16 +187,20 @@ def _is_due(lock: str, *, is_reader: bool) -> bool:
 
 
 @contextmanager
-def _alone(lock: str) -> Generator[None]:
+def _alone(lock: str, *, waits: bool = False) -> Generator[None]:
     """Keep house alone, or not at all; where there are no locks, perhaps beside others, which costs time and no events.
 
+    Args:
+        lock: The file of the lock.
+        waits: Whether to wait for somebody who does at this moment.
+
     Raises:
-        OSError: somebody does at this moment.
+        OSError: somebody does at this moment, and is not waited for.
     """
     fd = os.open(lock, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(fd, fcntl.LOCK_EX | (0 if waits else fcntl.LOCK_NB))
         except BlockingIOError:
             raise
         except OSError:  # otherwise nobody would ever do it here, and the disk would fill up
@@ -148,6 +225,7 @@ class _House:
         self._most_bytes = self._part if is_patient else min(_MAX_BUNDLE_OF_WRITER, self._part)
         self._sources: set[str] = set()  # what is in a bundle that is not known to be on the disk yet
         self._unsettled: set[str] = set()  # bundles of which something that is in them is still here
+        self._nameless: list[str] = []  # of processes that died before they gave them their names
         names = os.listdir(folder)  # noqa: PTH208
         if not is_patient and len(names) > _MAX_FILES_OF_WRITER:
             names = self._most_urgent(names)
@@ -161,7 +239,9 @@ class _House:
 
     def keep(self) -> None:
         """Do what there is to do, as far as there is time for it."""
-        self._retain()
+        for path in self._nameless:
+            _remove(path)
+        self.retain(lambda file: _remove(file.path))
         self._settle()
         self._fold(self._journals(), _MIN_JOURNALS, _journal_content)
         self._fold(self._bundles(), _MIN_BUNDLES, _bundle_content)
@@ -207,15 +287,19 @@ class _House:
                 if name is not None:
                     yield _File(path, name, status.st_size, status.st_mtime)
                 elif file_name.endswith(".new") and self._now - status.st_mtime > _HIDDEN_S:
-                    _remove(path)  # of a process that died before it gave it its name
+                    self._nameless.append(path)
 
     def _is_late(self) -> bool:
         return self._deadline is not None and time.monotonic() > self._deadline
 
     # Retention --------------------------------------------------------------------------------------------------------
 
-    def _retain(self) -> None:
-        """Remove what is too old or too much, and leave room for one bundle and one file that is begun."""
+    def retain(self, remove: Callable[[_File], bool]) -> None:
+        """Remove what is too old or too much, and leave room for one bundle and one file that is begun.
+
+        Args:
+            remove: Is given each file that is to go, the oldest first, and says whether it is gone.
+        """
         days, limit = self._retention
         self._files.sort(key=lambda file: file.modified)
         excess = -1 if limit is None else self._size() + 2 * self._part - limit
@@ -226,11 +310,15 @@ class _House:
             if (not too_old and excess <= 0) or (place >= _AT_LEAST and self._is_late()):
                 kept.extend(self._files[place:])
                 break
-            if self._is_over(file, believing_age=too_old) and _remove(file.path):
+            if self._is_over(file, believing_age=too_old) and remove(file):
                 excess -= file.size
             else:
                 kept.append(file)
         self._files = kept
+
+    def left(self) -> tuple[int, int]:
+        """How many files there are, and bytes in them."""
+        return len(self._files), self._size()
 
     def _size(self) -> int:
         return sum(file.size for file in self._files)
@@ -375,6 +463,13 @@ def _since(bundle: str) -> float:
     """When the oldest in a bundle was last written to."""
     since = (first_line(bundle) or {}).get("since")
     return since / 1e6 if isinstance(since, int) else 0
+
+
+def _begun(file: _File) -> float:
+    """When the first of what is in a file was recorded; where it does not say, when it was last written to."""
+    fields = first_line(file.path) or {}
+    began = fields.get("since" if file.name.is_bundle else "time")
+    return began / 1e6 if isinstance(began, int) and 0 <= began <= file.modified * 1e6 else file.modified
 
 
 def _remove(path: str) -> bool:

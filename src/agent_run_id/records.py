@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from agent_run_id.index import Index
 
-__all__ = ["RUN", "Records", "event_records", "moment"]
+__all__ = ["RUN", "Records", "event_record", "event_records", "moment"]
 
 RUN: Final = (
     f"SELECT {', '.join(f'r.{column.strip()}' for column in COLUMNS.split(','))},"
@@ -100,12 +100,12 @@ class Records:
         A bare id made elsewhere says of itself that it is a root, and so do the runs below it. The record of its start
         knows better.
         """
-        self._load_processes({row["owner"]})
+        self.load_processes({row["owner"]})
         return self._maker.record(row, self._place(row))
 
     def sketches(self, rows: Sequence[sqlite3.Row]) -> Iterator[Sketch]:
         """What a tree must know of runs to put them in their places. Nothing is read for their records later."""
-        self._load_processes({row["owner"] for row in rows})
+        self.load_processes({row["owner"] for row in rows})
         maker = self._maker
         owners = {pk: "" if process is None else process.id for pk, process in maker.processes.items()}
         for row in rows:
@@ -151,7 +151,7 @@ class Records:
             base = self._places[row["pk"]] = _below(row, base)
         return self._places[pk]
 
-    def _load_processes(self, owners: set[int | None]) -> None:
+    def load_processes(self, owners: set[int | None]) -> None:
         """Have the processes of owners at hand."""
         known = self._maker.processes
         new = owners - known.keys()
@@ -172,15 +172,17 @@ class Records:
         for other in self._index.read(_EVENTS, [json.dumps(list(elsewhere))]):
             event = StoredEvent(other["process"], other["seq"], other["time"], other["type"], unwrapped(other["data"]))
             elsewhere[other["run"]].append(event)
-        self._load_processes({row["owner"] for row in rows})
-        found: dict[int, list[StoredEvent]] = {}
-        for row in rows:
-            owner, events = self._maker.processes[row["owner"]], elsewhere[row["pk"]]
-            if owner is not None:
-                inside = [] if row["details"] is None else stored_between(row["details"], owner.id)
-                events = [*_kept(row, owner.id), *inside, *events]
-            found[row["pk"]] = events
-        return found
+        self.load_processes({row["owner"] for row in rows})
+        return {row["pk"]: [*self.inside(row), *elsewhere[row["pk"]]] for row in rows}
+
+    def inside(self, row: sqlite3.Row) -> list[StoredEvent]:
+        """What was recorded of a run and is kept in its row, in no order; `row` must be of `RUN`."""
+        self.load_processes({row["owner"]})
+        owner = self._maker.processes[row["owner"]]
+        if owner is None:
+            return []
+        between = [] if row["details"] is None else stored_between(row["details"], owner.id)
+        return [*_kept(row, owner.id), *between]
 
 
 def _above(row: sqlite3.Row) -> int | None:
@@ -264,15 +266,17 @@ def _time(microseconds: int | None) -> datetime | None:
 
 
 def event_records(run_id: str, events: Iterable[StoredEvent]) -> list[EventRecord]:
-    """The records of events, in their order."""
-    return [
-        EventRecord(
-            type=event.type,
-            run_id=run_id,
-            time=moment(event.time),
-            process_id=event.process,
-            seq=event.seq,
-            data=event.data,
-        )
-        for event in events
-    ]
+    """The records of the events of a run, in their order."""
+    return [event_record(run_id, event) for event in events]
+
+
+def event_record(run_id: str, event: StoredEvent) -> EventRecord:
+    """The record of an event."""
+    return EventRecord(
+        type=event.type,
+        run_id=run_id,
+        time=moment(event.time),
+        process_id=event.process,
+        seq=event.seq,
+        data=event.data,
+    )

@@ -21,16 +21,18 @@ from agent_run_id.folding import in_order
 from agent_run_id.following import Watch
 from agent_run_id.growing import sketch
 from agent_run_id.handing import resume_seen
+from agent_run_id.histories import history
 from agent_run_id.holding import Seen
 from agent_run_id.ids import RunId
 from agent_run_id.index import Index
 from agent_run_id.index.ids import id_bytes, id_text
 from agent_run_id.journal import journal_in
 from agent_run_id.records import RUN, Records, event_records
-from agent_run_id.references import SHORT, is_last, last_of, prefix_of
+from agent_run_id.referring import find_one
 from agent_run_id.runs import UNSET, Run
+from agent_run_id.spending import usage, usage_by
 from agent_run_id.starting import start_known_run
-from agent_run_id.surveys import counts_below, counts_of_trees, is_frequent, stats, trees_of, usage
+from agent_run_id.surveys import counts_below, counts_of_trees, is_frequent, stats, trees_of
 from agent_run_id.tree import Tree, grow_sketched
 
 if TYPE_CHECKING:
@@ -40,7 +42,7 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
     from typing import Self
 
-    from agent_run_id.answers import Counts, Stats, UsageReport
+    from agent_run_id.answers import By, Counts, Stats, UsageBreakdown, UsageReport
     from agent_run_id.handing import Accepted
     from agent_run_id.index import Progress
     from agent_run_id.outcomes import Ending, Expected
@@ -186,6 +188,21 @@ class RunRegistry:
             for key in group:
                 yield event_records(id_text(key), in_order(keyed.get(key, ())))
 
+    def events_below(self, ref: RunId | str, *, types: Iterable[str] = ()) -> Iterator[EventRecord]:
+        """Everything recorded of a run and all runs below it, in order, read as it is asked for.
+
+        By time, process and number; but those of one process always in the order in which it recorded them.
+
+        Args:
+            ref: The run at the top.
+            types: Only events of these types, such as ``run.step``; none gives all.
+
+        Raises:
+            RunNotFound: as in `get`.
+        """
+        self._index.update()
+        return history(self._index, self._find_one(ref)["pk"], types)
+
     def watch(
         self,
         ref: RunId | str | None = None,
@@ -328,6 +345,33 @@ class RunRegistry:
         self._index.update()
         return usage(self._index, self._find_one(ref)["pk"])
 
+    def usage_by(
+        self,
+        by: By = "model",
+        *,
+        since: datetime | timedelta | None = None,
+        until: datetime | timedelta | None = None,
+        under: RunId | str | None = None,
+    ) -> UsageBreakdown:
+        """What runs used, by model, by whose they are, by what they are, or by the day they started.
+
+        Each call counts once within what is asked about. One that several runs report is that of the run furthest down
+        in its tree, and among those of the one that started first.
+
+        Args:
+            by: What to tell apart; the day is that of the local clock.
+            since: Only runs that started then or later; a timedelta is so long ago.
+            until: Only runs that started before.
+            under: Only this run and those below it.
+
+        Raises:
+            RunNotFound: as in `get`.
+            ValueError: a time has no time zone, or `by` is something else.
+        """
+        self._index.update()
+        top = None if under is None else self._find_one(under)["pk"]
+        return usage_by(self._index, by, since=since, until=until, top=top)
+
     def links(self, ref: RunId | str) -> Links:
         """The runs that one links to, and those that link to it.
 
@@ -431,30 +475,7 @@ class RunRegistry:
         Run(run_id, journal=journal_in(self.directory)).update(aliases=aliases)
 
     def _find_one(self, ref: RunId | str) -> sqlite3.Row:
-        text = str(ref)
-        if is_last(text):
-            query = Query(limit=1)
-            query.roots_only()
-            query.has_status(last_of(text))
-            last = self._index.read(*query.sql())
-            if not last:
-                raise RunNotFound(text)
-            return last[0]
-        prefix = prefix_of(text)
-        named = self._named(prefix) if prefix else []
-        if prefix is not None and len(prefix) == 32 and named:
-            return named[0]  # a whole id is no other run's name, whoever gave it one
-        found = self._index.read(f"{RUN} WHERE r.pk IN (SELECT run FROM aliases WHERE alias = ?) LIMIT 100", [text])
-        if not found or (prefix is not None and len(prefix) >= SHORT):
-            found += [row for row in named if row["pk"] not in {other["pk"] for other in found}]
-        if len(found) != 1:
-            raise RunNotFound(text, tuple(id_text(row["id"]) for row in found))
-        return found[0]
-
-    def _named(self, prefix: str) -> list[sqlite3.Row]:
-        bounds = [bytes.fromhex(prefix.ljust(32, filler)) for filler in "0f"]
-        named = "SELECT run FROM every_id WHERE id BETWEEN ? AND ?"
-        return self._index.read(f"{RUN} WHERE r.pk IN ({named}) ORDER BY r.id LIMIT 100", bounds)
+        return find_one(self._index, ref)
 
     def _records_of(self, sql: str, parameters: Sequence[Any]) -> list[RunRecord]:
         records = self._records()

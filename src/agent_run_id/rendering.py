@@ -27,6 +27,8 @@ __all__ = [
     "brief",
     "clean",
     "clock",
+    "costed",
+    "counted",
     "describe",
     "duration",
     "headline",
@@ -198,15 +200,23 @@ def tokens(usage: UsageTotal) -> str:
     """
     if not usage.calls:
         return ""
-    sent, received = _count(usage, "input_tokens"), _count(usage, "output_tokens")
-    more = "+" if "cost" in usage.unknown else ""
-    costs = [f"{amount:.4f}{more} {currency}" for currency, amount in usage.cost.items()]
+    sent, received = counted(usage, "input_tokens"), counted(usage, "output_tokens")
+    costs = [f"{costed(usage, currency)} {currency}" for currency in usage.cost]
     return ", ".join([f"{sent} → {received} tokens", *costs])
 
 
-def _count(usage: UsageTotal, name: Literal["input_tokens", "output_tokens"]) -> str:
+def counted(usage: UsageTotal, name: Literal["input_tokens", "output_tokens"]) -> str:
+    """How many tokens, as far as it is known: "1,204", "310+", "?"."""
     count: int | None = getattr(usage, name)
     return "?" if count is None else f"{count:,}{'+' if name in usage.unknown else ''}"
+
+
+def costed(usage: UsageTotal, currency: str) -> str:
+    """What was paid in a currency, as far as it is known: "0.0042", "0.0042+", "?", and "-" for nothing."""
+    unknown = "cost" in usage.unknown
+    if currency not in usage.cost:
+        return "?" if unknown else "-"
+    return f"{usage.cost[currency]:.4f}{'+' if unknown else ''}"
 
 
 def title(record: RunRecord, usage: UsageTotal, *, now: datetime | None = None, zone: tzinfo | None = None) -> Line:

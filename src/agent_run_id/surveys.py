@@ -5,24 +5,17 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final
 
-from agent_run_id.answers import Counts, Stats, UsageReport
-from agent_run_id.events import RUN_USAGE
+from agent_run_id.answers import Counts, Stats
 from agent_run_id.finding import BELOW
-from agent_run_id.folding import FoldedRun, happened
 from agent_run_id.index.layout import STATUSES
-from agent_run_id.index.rows import between
-from agent_run_id.reading import decode
 from agent_run_id.records import moment
-from agent_run_id.schema import UsageRecord
-from agent_run_id.usage import by_model, roll_up
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Sequence
 
     from agent_run_id.index import Index
 
-__all__ = ["counts_below", "counts_of_trees", "is_frequent", "stats", "trees_of", "usage"]
+__all__ = ["counts_below", "counts_of_trees", "is_frequent", "stats", "trees_of"]
 
 
 _MANY: Final = 20_000  # runs
@@ -84,29 +77,6 @@ def is_frequent(index: Index, column: str, value: str | None) -> bool:
 
 def _counts(by_status: dict[str, int]) -> Counts:
     return Counts.model_validate({"runs": sum(by_status.values()), "by_status": by_status})
-
-
-def usage(index: Index, pk: int) -> UsageReport:
-    """What a run and all runs below it used."""
-    rows = index.read(
-        f"{BELOW} SELECT r.pk, coalesce(r.parent, r.root) AS parent,"
-        " CASE WHEN r.details LIKE '{%' THEN json_extract(r.details, '$.usage') END AS usage,"
-        f" CASE WHEN r.details LIKE '[%' AND instr(r.details, '{RUN_USAGE}')"
-        " THEN r.details END AS inside FROM below JOIN runs r ON r.pk = below.pk",
-        [pk],
-    )
-    nodes = [(row["pk"], None if row["pk"] == pk else row["parent"], _reports(row)) for row in rows]
-    rolled = roll_up(nodes)[pk]
-    return UsageReport(own=rolled.own, subtree=rolled.subtree, by_model=by_model(nodes))
-
-
-def _reports(row: sqlite3.Row) -> Sequence[UsageRecord]:
-    run = FoldedRun()
-    if row["usage"] is not None:
-        run.details = decode(f'{{"usage":{row["usage"]}}}')
-    elif row["inside"] is not None:
-        happened(run, [event for event in between(row["inside"]) or () if event[0] == RUN_USAGE])
-    return [UsageRecord.model_validate(report) for report in run.details.get("usage", ())]
 
 
 def stats(index: Index) -> Stats:

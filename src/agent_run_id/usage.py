@@ -14,15 +14,16 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 from agent_run_id.schema import UsageTotal
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Sequence
 
     from agent_run_id.schema import UsageRecord
 
     Reports = Sequence[UsageRecord]
 
-__all__ = ["NOTHING", "RolledUp", "by_model", "roll_up", "total"]
+__all__ = ["NOTHING", "Grouped", "RolledUp", "by_group", "by_model", "roll_up", "total"]
 
 K = TypeVar("K", bound="Hashable")
+G = TypeVar("G", bound="Hashable")
 
 _COUNTS: Final = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens")
 # Costs are added exactly, as multiples of the smallest number a float can be: else the last digit of a sum would tell
@@ -38,6 +39,13 @@ class RolledUp(NamedTuple):
 
     own: UsageTotal
     subtree: UsageTotal
+
+
+class Grouped(NamedTuple):
+    """How many runs there are in a group, and what their calls come to."""
+
+    runs: int
+    total: UsageTotal
 
 
 def total(reports: Reports) -> UsageTotal:
@@ -78,22 +86,63 @@ def roll_up(nodes: Iterable[tuple[K, K | None, Reports]]) -> dict[K, RolledUp]:
 
 def by_model(nodes: Iterable[tuple[K, K | None, Reports]]) -> dict[str, UsageTotal]:
     """What all these runs used together, by model; see `roll_up` for what is given and what counts."""
-    reported: set[K] = set()
-    everything = _Ledger()
-    models: dict[str, _Sums] = {}
-    for key, parent, reports in _leaves_first(nodes):
-        counted = _counted(reports, below=key in reported)
-        for report in counted:
+    groups, _ = by_group(nodes, lambda _, model: model)
+    return {model: groups[model].total for model in sorted(groups)}
+
+
+def by_group(
+    nodes: Iterable[tuple[K, K | None, Reports]],
+    group_of: Callable[[K, str], G],
+    *,
+    rank: Callable[[K], Any] = lambda _: 0,
+    aside: Container[K] = (),
+) -> tuple[dict[G, Grouped], Grouped]:
+    """What these runs used, in groups, and all of it.
+
+    Args:
+        nodes: As in `roll_up`.
+        group_of: Which group a call belongs to, by the run it is of and its model.
+        rank: Of several runs that report the same call, it is that of the one with the lowest.
+        aside: Runs that only decide what counts above them, and are not counted themselves.
+    """
+    sums: dict[G, _Sums] = {}
+    members: dict[G, set[K]] = {}
+    named: dict[str, tuple[K, _Call]] = {}
+
+    def add(run: K, call: _Call) -> None:
+        group = group_of(run, call.model)
+        sums.setdefault(group, _Sums()).add(call)
+        members.setdefault(group, set()).add(run)
+
+    for key, reports in _counting(nodes):
+        for report in () if key in aside else reports:
             call = _call(report)
             if report.call_id is None:
-                models.setdefault(call.model, _Sums()).add(call)
-            else:
-                everything.add(report.call_id, call)
+                add(key, call)
+                continue
+            known = named.get(report.call_id)
+            if known is not None:
+                call = _merged(known[1], call)
+            owner = key if known is None or rank(key) < rank(known[0]) else known[0]
+            named[report.call_id] = (owner, call)
+    for run, call in named.values():
+        add(run, call)
+    everything = _Sums()
+    for part in sums.values():
+        everything.join(part)
+    groups = {group: Grouped(len(members[group]), part.total()) for group, part in sums.items()}
+    return groups, Grouped(len(set[K]().union(*members.values())), everything.total())
+
+
+def _counting(nodes: Iterable[tuple[K, K | None, Reports]]) -> Iterator[tuple[K, Reports]]:
+    """The reports that count of each run that has any."""
+    reported: set[K] = set()
+    for key, parent, reports in _leaves_first(nodes):
+        counted = _counted(reports, below=key in reported)
+        if counted:
+            yield key, counted
         if parent is not None and (counted or key in reported):
             reported.add(parent)
-    for call in everything.named.values():
-        models.setdefault(call.model, _Sums()).add(call)
-    return {model: models[model].total() for model in sorted(models)}
 
 
 def _counted(reports: Reports, *, below: bool) -> Reports:

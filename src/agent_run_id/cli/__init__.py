@@ -5,6 +5,7 @@ Nothing here is loaded before it is known that the extra ``cli`` is installed.
 
 from __future__ import annotations
 
+import os
 import sys
 
 __all__ = ["main"]
@@ -19,6 +20,9 @@ def main() -> int:
             from agent_run_id.cli.exec import execute
 
             return execute(sys.argv[2:])
+        if sys.argv[1:2] != ["doctor"]:  # which looks at programs as they are
+            # One that some other library has for pydantic takes a tenth of a second to load, and serves nobody here.
+            os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
         try:
             from agent_run_id.cli.app import run
 

@@ -24,16 +24,26 @@ _UNREADABLE: Final = 1
 _USAGE: Final = 2
 _NOT_FOUND: Final = 5
 
+_TROUBLE: Final = {"diff": _USAGE}
+"""What cannot be read ends these otherwise: their 1 is an answer, and a script must know it from none."""
+
 _COMMANDS: Final = {
     "ls": ("listing", "List the latest runs."),
     "find": ("finding", "Find runs by what they are and by what they said."),
-    "tree": ("trees", "Draw a run with everything below it."),
     "show": ("showing", "Tell what one run was, did and came to."),
+    "tree": ("trees", "Draw a run with everything below it."),
+    "events": ("happenings", "Tell everything recorded of a run, in order."),
     "tail": ("tailing", "Tell what was recorded last, of everything or of one run and all below it."),
     "watch": ("watching", "Watch a run and everything below it until it has ended."),
+    "usage": ("usages", "Tell what runs used: tokens and cost, by model, by user, by day."),
+    "diff": ("differing", "Tell what differs between two runs with everything below them."),
+    "alias": ("naming", "Give a run other names, by which it is found from then on."),
     "export": ("export", "Write a run with everything below it into a file."),
-    "doctor": ("doctor", "Check that runs cross every wall here, and that they can be recorded."),
+    "stats": ("inventory", "Tell how much is recorded: runs, events, processes, journals."),
     "where": ("places", "Tell where runs are recorded, and why there."),
+    "doctor": ("doctor", "Check that runs cross every wall here, and that they can be recorded."),
+    "prune": ("pruning", "Remove what is recorded and too old or too much."),
+    "reindex": ("indexing", "Make the index anew from the journals."),
 }
 
 _NO_LAST: Final = (
@@ -41,9 +51,9 @@ _NO_LAST: Final = (
 )
 _UTC: Final = "--utc"
 _EPILOGUE: Final = (
-    "Exit status: 0 found, 1 the directory cannot be read or the file not be written, or the doctor found something"
-    " wrong, 2 the command was not understood, 5 no such run or more than one. Colour follows the terminal, NO_COLOR"
-    " and FORCE_COLOR; times are local, with --utc and in JSON they are UTC."
+    "Exit status: 0 found, 1 the directory cannot be used or the file not be written, or the doctor found something"
+    " wrong, or diff a difference, 2 the command was not understood, 5 no such run or more than one. Colour follows the"
+    " terminal, NO_COLOR and FORCE_COLOR; times are local, with --utc and in JSON they are UTC."
 )
 
 
@@ -93,7 +103,7 @@ def _run(arguments: Sequence[str]) -> int:
     except OSError as error:
         complain(error)
         abandon()
-        return _UNREADABLE
+        return _TROUBLE.get(arguments[0], _UNREADABLE)
     return status if isinstance(status, int) else _FOUND
 
 

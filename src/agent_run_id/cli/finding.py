@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from cyclopts import Parameter
 
 from agent_run_id.cli.documents import array
-from agent_run_id.cli.listing import at_least_one, counted, list_runs
-from agent_run_id.cli.options import AsJson, Directory, opened
+from agent_run_id.cli.listing import counted, list_runs
+from agent_run_id.cli.options import AsJson, Directory, at_least_one, opened
 from agent_run_id.cli.output import Output, complain
 from agent_run_id.cli.queries import parsed, unknown
 

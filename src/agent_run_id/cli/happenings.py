@@ -1,11 +1,18 @@
-"""Happenings: an event as a line for a person, or for a program with where to go on behind it."""
+"""``runid events``: everything recorded of a run, a line for each event."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any, Final, cast
+
+from cyclopts import Parameter
 
 from agent_run_id.cli.documents import encoded
+from agent_run_id.cli.options import Directory, Ref, flag, opened
+from agent_run_id.cli.output import Output, complain
+from agent_run_id.cli.tables import shortened
 from agent_run_id.events import (
+    OUTCOME,
     RUN_ACCEPTED,
     RUN_DECISION,
     RUN_ENDED,
@@ -16,75 +23,173 @@ from agent_run_id.events import (
     RUN_STEP,
     RUN_USAGE,
 )
-from agent_run_id.rendering import SYMBOLS, Line, brief
+from agent_run_id.folding import FoldedRun, elapsed_of, happened, text_of
+from agent_run_id.outcomes import ENDINGS
+from agent_run_id.rendering import Line, brief, duration, label, tokens
+from agent_run_id.schema import UsageRecord
+from agent_run_id.usage import total
 
 if TYPE_CHECKING:
-    from agent_run_id.rendering import Role
+    from collections.abc import Callable, Iterable
+
     from agent_run_id.schema import EventRecord, Status
 
-__all__ = ["document", "happened"]
+    Data = dict[str, Any]
 
-_MOST: Final = 200
-_MARKS: Final[dict[str, Status]] = {RUN_STARTED: "running", RUN_QUEUED: "queued", RUN_PAUSED: "paused"}
-_GOES_ON: Final = {RUN_ACCEPTED: "accepted", RUN_RESUMED: "resumed"}
+__all__ = ["Teller", "Types", "document", "events", "said", "types_of"]
+
+_PREFIX: Final = "run."
+_WIDTH: Final = len(OUTCOME) - len(_PREFIX)
+
+Types = Annotated[
+    list[str] | None,
+    Parameter(
+        name="--type", negative="", help="Only events of this type: run.step, or step for short. May be given again."
+    ),
+]
+_AsJson = Annotated[bool, flag("--json", "Print each event as a JSON object on a line of its own.")]
+_Below = Annotated[bool, flag("--below", "Tell of all runs below it too, with the short id of each.")]
+
+
+def events(
+    ref: Ref,
+    /,
+    *,
+    types: Types = None,
+    below: _Below = False,
+    json: _AsJson = False,
+    directory: Directory = None,
+) -> None:
+    """Tell everything recorded of a run, in order.
+
+    A line for each event: when (local time), its type, and what it says in brief. Those of several processes come by
+    time, those of one always as it recorded them. On a terminal a line that is too long is cut, in a pipe none is.
+
+    With --json: the events, an object on each line as in `agent_run_id.schema.EventRecord`, written as they are read.
+    """
+    wanted = types_of(types)
+    output = Output()
+    teller, anything = Teller(output, of_whom=below), False
+    with opened(directory) as registry:
+        run_id = registry.get(ref).run_id  # once: the next moment `@last` may be another
+        if below:
+            found: Iterable[EventRecord] = registry.events_below(run_id, types=wanted)
+        else:
+            found = (event for event in registry.events(run_id) if not wanted or event.type in wanted)
+        for event in found:
+            anything = True
+            if json:
+                output.write(document(event))
+            else:
+                teller.tell(event)
+    if not anything and types:
+        complain(f"no event is of type {' or '.join(map(repr, types))}; without --type all are told")
+    elif not anything:
+        complain("nothing was recorded of it, only that others name it")
+
+
+class Teller:
+    """Tells a person of events, a line for each. On a terminal the day stands above those of another day than today.
+
+    Args:
+        output: Where it is told.
+        of_whom: Whether to tell of which run each is.
+    """
+
+    def __init__(self, output: Output, *, of_whom: bool) -> None:
+        self._output = output
+        self._of_whom = of_whom
+        self._day = datetime.now(UTC).astimezone().date()
+
+    def tell(self, event: EventRecord) -> None:
+        """Tell of one event."""
+        output, local = self._output, event.time.astimezone()
+        when = f"{local:%H:%M:%S.%f}"[:-3]
+        if output.width is None:
+            when = f"{local:%Y-%m-%d} {when}"
+        elif local.date() != self._day:
+            self._day = local.date()
+            output.line(Line((f"{self._day:%Y-%m-%d}", "heading")))
+        run: Line = Line((event.run_id[:8], "id"), "  ") if self._of_whom else Line()
+        kind = event.type.removeprefix(_PREFIX)
+        line = Line((f"{when}  ", "quiet")) + run + Line((f"{kind:<{_WIDTH}}  ", "heading")) + said(event)
+        output.line(shortened(line, output.width))
 
 
 def document(event: EventRecord, cursor: str | None = None) -> str:
-    """An event as a line of JSON: as in `EventRecord`, with the cursor behind it where there is one."""
-    return encoded(event.model_dump() if cursor is None else {**event.model_dump(), "cursor": cursor})
+    """An event as JSON on a line, as in `EventRecord`, with the cursor behind it where there is one."""
+    return encoded(event if cursor is None else {**event.model_dump(), "cursor": cursor}) + "\n"
 
 
-def happened(event: EventRecord, *, of_whom: bool = True) -> Line:
-    """An event in a line: when, of which run, and what, as short as it can be told.
-
-    Args:
-        event: The event.
-        of_whom: Whether to tell of which run it is.
-    """
-    when: tuple[str, Role] = (f"{event.time.astimezone():%H:%M:%S.%f}"[:-3], "quiet")
-    run: tuple[str, Role] = (f" [{event.run_id[:8]}]" if of_whom else "", "id")
-    return Line(when, run, " ") + _told(event)
+def types_of(typed: list[str] | None) -> frozenset[str]:
+    """The types of events that are meant: ``step`` is short for ``run.step``."""
+    return frozenset(name for each in typed or () for name in (each, f"{_PREFIX}{each}"))
 
 
-def _told(event: EventRecord) -> Line:
-    data: Any = event.data
-    name = str(data.get("name") or "")
-    if event.type in _MARKS:
-        status = _MARKS[event.type]
-        what = f"{event.type.rpartition('.')[2]} {name}".rstrip()
-        return Line((f"{SYMBOLS[status]} ", status), (what, "name"), _short(data, "kind", "input", "reason"))
-    if event.type == RUN_ENDED:
-        return _ended(data)
-    if event.type == RUN_STEP:
-        told = f" {_cut(brief(data['data']))}" if data.get("data") else ""
-        return Line("· ", (name, "name"), (told, "quiet"))
-    if event.type == RUN_DECISION:
-        chosen = brief(data.get("chosen"))
-        return Line(("◆ ", "heading"), f"{data.get('question')} → ", (_cut(chosen), "name"), _short(data, "why"))
-    if event.type == RUN_USAGE:
-        sent, received = (data.get(f"{name}_tokens", "?") for name in ("input", "output"))
-        return Line(f"$ {data.get('model')}: {sent} → {received} tokens")
-    word = _GOES_ON.get(event.type, event.type)
-    return Line("· ", (word, "name"), _short(data, *data))
+# What they say --------------------------------------------------------------------------------------------------------
 
 
-def _ended(data: Any) -> Line:
-    status: Status = data.get("status")
-    role: Role = status if status in SYMBOLS else "quiet"
-    error = data.get("error")
-    message = ""
+def said(event: EventRecord) -> Line:
+    """What an event says, in brief. Whoever wrote it may have put anything in any place."""
+    say = _SAID.get(event.type)
+    return Line(brief(event.data) if event.data else "") if say is None else say(event.data)
+
+
+def _begun(data: Data) -> Line:
+    facts = {name: text for name in ("key", "user_id", "session_id") if (text := text_of(data.get(name)))}
+    more = [f"{name.removesuffix('_id')}={text}" for name, text in facts.items()]
+    return Line((_text(data, "name"), "name"), *(f" {text}" for text in (_text(data, "kind"), *more) if text))
+
+
+def _changed_hands(data: Data) -> Line:
+    facts = (_text(data, "name"), f"attempt {brief(data['attempt'])}" if "attempt" in data else "")
+    after = _text(data, "after")
+    return Line(" ".join(fact for fact in (*facts, f"after it was {after}" if after else "") if fact))
+
+
+def _ended(data: Data) -> Line:
+    status, elapsed, error = data.get("status"), elapsed_of(data), data.get("error")
+    is_known = isinstance(status, str) and status in ENDINGS
+    parts = [label(cast("Status", status)) if is_known else _text(data, "status")]
+    if elapsed is not None:
+        parts.append(f" in {duration(timedelta(microseconds=elapsed))}")
     if isinstance(error, dict):
-        said = str(error.get("message") or "").split("\n", 1)[0]  # pyright: ignore[reportUnknownMemberType,reportUnknownArgumentType]
-        message = f" · {': '.join(part for part in (str(error.get('type') or ''), said) if part)}"  # pyright: ignore[reportUnknownMemberType,reportUnknownArgumentType]
-    return Line((f"{SYMBOLS.get(status, '?')} {status}", role), (_cut(message), role), _short(data, "output"))
+        texts = (_text(cast("Data", error), name) for name in ("type", "message"))
+        parts.append((f" · {': '.join(text for text in texts if text)}", "failed"))
+    return Line(*parts)
 
 
-def _short(data: Any, *names: str) -> str:
-    """What some fields say, if anything."""
-    told = [f"{name}={_cut(brief(data[name]))}" for name in names if data.get(name) is not None]
-    return f" {' '.join(told)}" if told else ""
+def _step(data: Data) -> Line:
+    more = data.get("data")
+    return Line(_text(data, "name"), (f"  {brief(more)}" if more else "", "quiet"))
 
 
-def _cut(text: str) -> str:
-    text = text.replace("\n", " ")
-    return text if len(text) <= _MOST else f"{text[:_MOST]}…"
+def _decision(data: Data) -> Line:
+    why = _text(data, "why")
+    return Line(f"{_text(data, 'question')} → ", (brief(data.get("chosen")), "name"), f": {why}" if why else "")
+
+
+def _usage(data: Data) -> Line:
+    run = FoldedRun()
+    happened(run, [(RUN_USAGE, data)])
+    reports = [UsageRecord.model_validate(report) for report in run.details["usage"]]
+    included = " (runs below included)" if reports[0].inclusive else ""
+    return Line(f"{reports[0].model}: {tokens(total(reports))}", (included, "quiet"))
+
+
+def _text(data: Data, name: str) -> str:
+    return text_of(data.get(name)) or ""
+
+
+_SAID: Final[dict[str, Callable[[Data], Line]]] = {
+    RUN_STARTED: _begun,
+    RUN_QUEUED: _begun,
+    RUN_ACCEPTED: _changed_hands,
+    RUN_RESUMED: _changed_hands,
+    RUN_PAUSED: lambda data: Line(_text(data, "reason")),
+    RUN_ENDED: _ended,
+    RUN_STEP: _step,
+    RUN_DECISION: _decision,
+    OUTCOME: lambda data: Line(f"⇒ {_text(data, 'outcome')}"),
+    RUN_USAGE: _usage,
+}

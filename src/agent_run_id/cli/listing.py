@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Final
 from cyclopts import Parameter
 
 from agent_run_id.cli.documents import array
-from agent_run_id.cli.options import AsJson, Directory, flag, opened
+from agent_run_id.cli.options import AsJson, Directory, at_least_one, flag, nothing_in, opened
 from agent_run_id.cli.output import Output, complain
 from agent_run_id.cli.tables import Layout, fitted
 from agent_run_id.rendering import Line, clean, clock, duration, headline, label
 from agent_run_id.schema import Status
-from agent_run_id.settings import DIRECTORY_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from agent_run_id.rendering import Role
     from agent_run_id.schema import RunRecord
 
-__all__ = ["at_least_one", "counted", "list_runs", "ls"]
+__all__ = ["counted", "list_runs", "ls"]
 
 _HEADINGS: Final = ("ID", "STATUS", "STARTED", "TOOK", "RUNS", "KIND", "USER", "NAME")
 _ROLES: Final[tuple[Role | None, ...]] = ("id", None, "quiet", "plain", "quiet", "plain", "plain", "name")
@@ -33,16 +32,6 @@ _MOST: Final = 2**62  # what is more than a database can count is all
 
 # Fixed, so that in a pipe the line of a run does not depend on the runs beside it.
 _WIDTHS_IN_A_PIPE: Final = (8, 11, 19, 14, 6, 8, 8, 0)
-
-
-def at_least_one(_: object, limit: int) -> None:
-    """The check of a limit.
-
-    Raises:
-        ValueError: it is below 1.
-    """
-    if limit < 1:
-        raise ValueError("It takes a whole number from 1.")
 
 
 _Limit = Annotated[int, Parameter(validator=at_least_one, help="How many at the most.")]
@@ -78,11 +67,7 @@ def ls(
     else:
         list_runs(rows, output)
     if not anything:
-        named = f" and {DIRECTORY_VARIABLE} set to this directory" if directory is not None else ""
-        complain(
-            f"nothing is recorded in {registry.directory} yet;"
-            f' a program records a run with `with agent_run_id.start_run("name"):`{named}'
-        )
+        complain(nothing_in(registry.directory, is_named=directory is not None))
     elif not found:
         complain("no run is like that" + ("" if everything else " among the roots; --all looks at the runs below too"))
 

@@ -38,9 +38,9 @@ def when(name: str, text: str) -> Parameter:
 
     Args:
         name: The option, such as ``--since``.
-        text: What it is for; what can be typed is said behind it.
+        text: What it is for.
     """
-    return Parameter(name=name, help=f"{text}: {MOMENTS}.", converter=_converted)
+    return Parameter(name=name, help=text, converter=_converted)
 
 
 def _converted(_: object, tokens: Sequence[Token]) -> Any:
@@ -64,7 +64,7 @@ def moment_of(text: str, now: datetime | None = None) -> datetime:
     except (ValueError, OverflowError):
         found = None  # there is no 30th of February, no 25 o'clock, and no local time in the year 1
     if found is None:
-        raise ValueError(f"{text!r} is no moment; type {MOMENTS}, or an ISO 8601 time with a zone")
+        raise ValueError(f"{text!r} is no moment; type {MOMENTS}, or an ISO 8601 time with a zone.")
     return found
 
 
@@ -102,5 +102,5 @@ def length_of(text: str) -> timedelta:
     """
     found = _LENGTH.fullmatch(text.strip().lower())
     if found is None:
-        raise ValueError(f"{text!r} is no length of time; type 90m, 2h, 30d or 2w")
+        raise ValueError(f"{text!r} is no length of time; type 90m, 2h, 30d or 2w.")
     return int(found[1]) * _UNITS[found[2]]

@@ -18,7 +18,17 @@ from agent_run_id.registry import RunRegistry
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-__all__ = ["AsJson", "Directory", "Ref", "flag", "opened", "readable"]
+__all__ = ["AsJson", "Directory", "Ref", "at_least_one", "flag", "nothing_in", "opened", "place_of", "readable"]
+
+
+def at_least_one(_: object, number: int) -> None:
+    """A validator of a number of things.
+
+    Raises:
+        ValueError: it is below 1.
+    """
+    if number < 1:
+        raise ValueError("It takes a whole number from 1.")
 
 
 def flag(name: str, text: str) -> Parameter:
@@ -38,6 +48,32 @@ Ref = Annotated[
         " or @last:failed: the latest root that failed, likewise of any status."
     ),
 ]
+
+
+def nothing_in(directory: str, *, is_named: bool) -> str:
+    """That nothing is recorded in a directory, and how to record.
+
+    Args:
+        directory: The directory.
+        is_named: Whether it was given, and so is perhaps not the one in which programs record.
+    """
+    named = f" and {settings.DIRECTORY_VARIABLE} set to this directory" if is_named else ""
+    return (
+        f"nothing is recorded in {directory} yet;"
+        f' a program records a run with `with agent_run_id.start_run("name"):`{named}'
+    )
+
+
+def place_of(directory: Path | None) -> str:
+    """The directory that is meant, absolute.
+
+    Raises:
+        StoreError: none is given and recording is off, or the user has no home directory.
+    """
+    place = settings.directory() if directory is None else str(directory.absolute())
+    if place is None:
+        raise StoreError("recording is off, so there is nothing here: give a directory with --dir")
+    return place
 
 
 @contextmanager

@@ -23,7 +23,8 @@ __all__ = ["show"]
 
 _INDENT: Final = "  "
 _HEAD: Final = 8
-_LARGE: Final = 20_000
+_MANY: Final = 1_000
+_LARGE: Final = 50_000
 _WRONG: Final = ("failed", "lost")
 
 _All = Annotated[bool, flag("--all", "Everything, not only as much of each part as fits on a screen.")]
@@ -63,7 +64,7 @@ def show(ref: Ref, /, *, everything: _All = False, json: AsJson = False, directo
         record = registry.get(ref)  # once: the next moment `@last` may be another
         ancestors, events = registry.ancestors(record.id), registry.events(record.id)
         runs = registry.counts(record.id).runs
-        if json or everything or runs <= _LARGE:
+        if json or everything or runs <= _MANY:
             below = _below_in(registry.tree(record.id))
         else:
             below = _below_of_many(registry, record, runs)
@@ -94,18 +95,20 @@ def _below_in(tree: Tree) -> _Below:
 
 
 def _below_of_many(registry: RunRegistry, record: RunRecord, runs: int) -> _Below:
-    """The same where there are so many runs that to make all their records would take seconds."""
+    """The same where there are so many runs that to make all their records would take a while."""
     children = registry.find(under=record.id, status=_WRONG, limit=_HEAD, order="oldest")
     failure: list[RunRecord] = []
     if children:
         above = registry.ancestors(children[0].id)
         failure = [child for child in reversed(above) if child.depth > record.depth] + children[:1]
-        if registry.counts(children[0].id).runs <= _LARGE:
+        if registry.counts(children[0].id).runs <= _MANY:
             first = registry.tree(children[0].id)
             failure += [node.record for node in first.path(first.nearest_failure() or first)[1:]]
     counts: Counter[Status | None] = Counter({record.status: -1})
     counts.update(registry.counts(record.id).by_status)
-    return _Below(runs - 1, +counts, [(child, total(child.usage)) for child in children], None, failure, is_whole=False)
+    usage = registry.usage(record.id).subtree if runs <= _LARGE else None
+    told = [(child, total(child.usage)) for child in children]
+    return _Below(runs - 1, +counts, told, usage, failure, is_whole=False)
 
 
 def _document(found: _Found) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from agent_run_id.cli.happenings import document, happened
+from agent_run_id.cli.happenings import Teller, Types, document, types_of
 from agent_run_id.cli.options import AsJson, Directory, Ref, opened
 from agent_run_id.cli.output import Output, complain
 from agent_run_id.errors import InvalidCursorError
@@ -23,11 +23,13 @@ if TYPE_CHECKING:
     from agent_run_id.registry import RunRegistry
     from agent_run_id.schema import EventRecord
 
-__all__ = ["After", "Timeout", "print_event", "resumable", "tail"]
+__all__ = ["After", "Printer", "Timeout", "resumable", "tail"]
 
 _USAGE: Final = 2
 _TIMED_OUT: Final = 124
 _LOOK_S: Final = 0.5
+_OF_ONE_TYPE: Final = 1000
+"""Of so many events one is taken to be of the type that is asked for."""
 
 After = Annotated[
     str | None, Parameter(name="--after", help="Go on behind this cursor, which an earlier one printed at its end.")
@@ -39,9 +41,6 @@ _Follow = Annotated[bool, Parameter(name=["--follow", "-f"], negative="", help="
 _Lines = Annotated[
     int, Parameter(name=["--lines", "-n"], validator=Number(gte=0), help="How many of the latest events to begin with.")
 ]
-_Types = Annotated[
-    list[str] | None, Parameter(name="--type", negative="", help="Only events of this type, such as run.ended; often.")
-]
 
 
 def tail(
@@ -50,7 +49,7 @@ def tail(
     *,
     follow: _Follow = False,
     lines: _Lines = 10,
-    types: _Types = None,
+    types: Types = None,
     after: After = None,
     timeout: Timeout = None,
     json: AsJson = False,
@@ -66,12 +65,11 @@ def tail(
 
     Exit status: 0, or 124 when --timeout is over.
     """
-    output = Output()
+    printer, wanted = Printer(json=json), types_of(types)
     with opened(directory) as registry:
         run_id = None if ref is None else registry.get(ref).id
         if not follow and after is None:
-            for event in _latest(registry, run_id, lines, types):
-                print_event(event, output, json=json)
+            printer.print(_latest(registry, run_id, lines, wanted))
             return 0
         try:
             feed = registry.watch(run_id, after=after, timeout=_LOOK_S)
@@ -79,49 +77,61 @@ def tail(
             complain(error)
             return _USAGE
         if after is None:
-            for event in _latest(registry, run_id, lines, types):
-                print_event(event, output, json=json)
+            printer.print(_latest(registry, run_id, lines, wanted))
         end = time.monotonic() + (timeout or 0) if timeout is not None or not follow else None
         with resumable(feed) as tell_cursor:
-            for event in _followed(feed, output, end):
-                if types is None or event.type in types:
-                    print_event(event, output, json=json, cursor=feed.cursor if json else None)
+            printer.print(_of_types(_followed(feed, printer, end), wanted), feed)
             tell_cursor()
     return _TIMED_OUT if follow else 0
 
 
-def _latest(registry: RunRegistry, run_id: str | None, count: int, types: list[str] | None) -> Iterable[EventRecord]:
+def _latest(registry: RunRegistry, run_id: str | None, count: int, wanted: frozenset[str]) -> Iterable[EventRecord]:
     if not count:
         return ()
-    if run_id is None and types is None:
+    if run_id is not None:
+        return deque(registry.events_below(run_id, types=wanted), maxlen=count)
+    if not wanted:
         return latest_events(registry.directory, count)
-    if run_id is None:
-        return deque(_of_types(latest_events(registry.directory, count * 1000), types), maxlen=count)
-    found = [event for node in registry.tree(run_id) for event in registry.events(node.record.id)]
-    found.sort(key=lambda event: (event.time, event.process_id, event.seq))
-    return deque(_of_types(found, types), maxlen=count)
+    return deque(_of_types(latest_events(registry.directory, count * _OF_ONE_TYPE), wanted), maxlen=count)
 
 
-def _of_types(events: Iterable[EventRecord], types: list[str] | None) -> Iterator[EventRecord]:
-    return (event for event in events if types is None or event.type in types)
+def _of_types(events: Iterable[EventRecord], wanted: frozenset[str]) -> Iterator[EventRecord]:
+    return (event for event in events if not wanted or event.type in wanted)
 
 
-def print_event(event: EventRecord, output: Output, *, json: bool = False, cursor: str | None = None) -> None:
-    """Print an event as a line for a person, or for a program, to which a cursor is told too."""
-    if json or cursor is not None:
-        output.write(f"{document(event, cursor)}\n")
-    else:
-        output.line(happened(event), rest=" " * 13)
+class Printer:
+    """Prints events, as lines for a person or for a program.
+
+    Args:
+        json: Whether it is for a program.
+    """
+
+    def __init__(self, *, json: bool) -> None:
+        self.output = Output()
+        self._teller = None if json else Teller(self.output, of_whom=True)
+
+    def print(self, events: Iterable[EventRecord], feed: Watch | None = None) -> None:
+        """Print some events.
+
+        Args:
+            events: The events.
+            feed: What they come from, if a program is to be told where to go on behind each.
+        """
+        for event in events:
+            if self._teller is not None:
+                self._teller.tell(event)
+            else:
+                self.output.write(document(event, None if feed is None else feed.cursor))
 
 
-def _followed(feed: Watch, output: Output, end: float | None) -> Iterator[EventRecord]:
+def _followed(feed: Watch, printer: Printer, end: float | None) -> Iterator[EventRecord]:
     """What is recorded until some moment; before it waits, all that was written so far is shown."""
     while True:
         event = next(feed, None)
         if event is not None:
             yield event
             continue
-        output.flush()
+        printer.output.flush()
         if end is not None and time.monotonic() >= end:
             return
 

@@ -11,7 +11,7 @@ from agent_run_id.cli.documents import encoded
 from agent_run_id.cli.options import AsJson, Directory, Ref, flag, opened
 from agent_run_id.cli.output import Output, complain
 from agent_run_id.cli.tables import shortened
-from agent_run_id.cli.tailing import After, Timeout, print_event, resumable
+from agent_run_id.cli.tailing import After, Printer, Timeout, resumable
 from agent_run_id.cli.trees import FOLD
 from agent_run_id.errors import InvalidCursorError
 from agent_run_id.rendering import Line, title
@@ -76,7 +76,7 @@ def watch(
                 complain(error)
                 return _USAGE
             with resumable(feed) as tell_cursor:
-                record = _told(registry, feed, record, output, end, json=json)
+                record = _told(registry, feed, record, end, json=json)
                 if record.status not in _OUTCOMES:
                     tell_cursor()
     if record.status not in _OUTCOMES:
@@ -91,18 +91,17 @@ def _is_over(record: RunRecord, end: float | None) -> bool:
 # Line by line ---------------------------------------------------------------------------------------------------------
 
 
-def _told(
-    registry: RunRegistry, feed: Watch, record: RunRecord, output: Output, end: float | None, *, json: bool
-) -> RunRecord:
-    """Tell of each event, and in the end of the run; where it has not ended, how to go on."""
+def _told(registry: RunRegistry, feed: Watch, record: RunRecord, end: float | None, *, json: bool) -> RunRecord:
+    """Tell of the run, of each event, and of what became of the run, if anything did."""
+    printer = Printer(json=json)
+    output = printer.output
     if not json and record.status not in _OUTCOMES:
         output.line(title(record, registry.usage(record.id).subtree))
         output.flush()
     is_over = False
     while not is_over:
         is_over = _is_over(record, end)
-        for event in _at_hand(feed, wait=not is_over):
-            print_event(event, output, cursor=feed.cursor if json else None)
+        printer.print(_at_hand(feed, wait=not is_over), feed)
         output.flush()
         if not is_over:
             record = registry.get(record.id)

@@ -22,7 +22,7 @@ from urllib.parse import quote
 
 from agent_run_id import settings
 from agent_run_id.errors import StoreError
-from agent_run_id.filesystems import network_type
+from agent_run_id.filesystems import is_ours, network_type
 from agent_run_id.housekeeping import keep_house
 from agent_run_id.index.layout import LAYOUT, create_indexes, create_tables
 from agent_run_id.index.update import Progress, Update
@@ -85,7 +85,7 @@ class Index:
         A file of root's would lock the owner out, and on a network file system SQLite's locks cannot be relied on.
         """
         name = f"index-{INDEX_VERSION}.sqlite3"
-        if _is_ours(self.directory) and network_type(str(self.directory)) is None:
+        if is_ours(str(self.directory)) and network_type(str(self.directory)) is None:
             return self.directory / name
         base = os.environ.get("XDG_CACHE_HOME", "")
         cache = Path(base) if os.path.isabs(base) else Path(os.path.expanduser("~")) / ".cache"  # noqa: PTH111, PTH117
@@ -102,7 +102,7 @@ class Index:
             StoreError: the directory exists and cannot be read, or this SQLite cannot search texts.
         """
         self._healed(lambda: self._updating().apply(texts=texts))
-        if time.monotonic() >= self._keep_house_at and _is_ours(self.directory):
+        if time.monotonic() >= self._keep_house_at and is_ours(str(self.directory)):
             self._keep_house_at = time.monotonic() + _KEEP_HOUSE_S
             keep_house(str(self.directory), settings.retention())
 
@@ -114,6 +114,23 @@ class Index:
         """The rows of one query."""
         given = tuple(map(_storable, parameters))
         return self._healed(lambda: self._connected().execute(sql, given).fetchall())
+
+    def rebuild(self) -> None:
+        """Make the database anew from all journals, beside those who read the old one meanwhile.
+
+        Who opens it while that lasts waits for the new one. When it cannot be made, the old one stays.
+
+        Raises:
+            StoreError: the journals cannot be read.
+            OSError: it cannot be written where it belongs.
+            sqlite3.Error: there is no room for it.
+        """
+        with self._lock:
+            self.close()
+            path = self.path
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with _file_lock(path):
+                self._build(path)
 
     def _healed(self, act: Callable[[], T], *, texts: bool = False) -> T:
         """Do `act`; when the database turns out to be damaged or gone, make it anew and do it again.
@@ -230,14 +247,6 @@ class Index:
         if self._update is None or self._update.connection is not connection:
             self._update = Update(connection, self.directory / JOURNALS, self._progress)
         return self._update
-
-
-def _is_ours(directory: Path) -> bool:
-    """Whether a directory belongs to this user, who can write there."""
-    try:
-        return directory.stat().st_uid == os.geteuid() and os.access(directory, os.W_OK)
-    except OSError:
-        return False
 
 
 def _is_damage(error: sqlite3.DatabaseError) -> bool:
