@@ -36,7 +36,7 @@ PRUNE = (sys.executable, "-m", "agent_run_id.cli", "prune")
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
     """Two old journals and one of today."""
-    dead(tmp_path, 2, age_s=10 * DAY_S, size=500)
+    dead(tmp_path, 2, age_s=10 * DAY_S, size=5000)
     dead(tmp_path, 1, first=3)
     return tmp_path
 
