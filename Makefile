@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: help demo test crash machine lint types event-format docs bench clean
+.PHONY: help demo test crash machine lint types event-format command-reference terminal-sessions docs bench clean
 
 help:
 	@echo "make demo    trace a nested agent program and print its tree"
@@ -13,6 +13,8 @@ help:
 	@echo "make lint    format check, linter, import floors"
 	@echo "make types   mypy and pyright, both strict"
 	@echo "make event-format  make the JSON Schema and the tables of the event format from its models"
+	@echo "make command-reference  make the page of the command from the command"
+	@echo "make terminal-sessions  record what the command looks like on a terminal"
 	@echo "make docs    build the documentation into site/"
 	@echo "make bench   time it beside the alternatives, for half an hour"
 	@echo "make clean   remove what the others made"
@@ -50,6 +52,12 @@ types: $(VENV)/.lint $(VENV)/.test
 
 event-format: $(VENV)/.test
 	$(BIN)/python -m tests.event_format
+
+command-reference: $(VENV)/.test
+	$(BIN)/python -m tests.command_reference
+
+terminal-sessions: $(VENV)/.test
+	$(BIN)/python -m tests.terminal_sessions
 
 docs: $(VENV)/.docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

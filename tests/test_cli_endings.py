@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent_run_id import RunId, start_run
-from agent_run_id.cli.app import _COMMANDS
+from agent_run_id.cli.app import COMMANDS
 from tests.commands import environment, is_harmless, runid, without
 
 if TYPE_CHECKING:
@@ -91,13 +91,13 @@ def test_a_missing_directory_is_an_empty_list_with_a_hint_how_to_record(tmp_path
 def test_help_and_version_end_with_0_and_so_does_runid_alone() -> None:
     bare, told = runid(), runid("--help")
     assert (bare.returncode, bare.stdout) == (0, told.stdout)
-    assert all(name in told.stdout for name in _COMMANDS)
+    assert all(name in told.stdout for name in COMMANDS)
     assert runid("--version").stdout == f"agent-run-id {version('agent-run-id')}\n"
 
 
-@pytest.mark.parametrize("name", _COMMANDS)
+@pytest.mark.parametrize("name", COMMANDS)
 def test_the_help_of_a_command_documents_its_json_and_begins_as_the_list_of_commands_says(name: str) -> None:
-    room, text = _COMMANDS[name]
+    room, text = COMMANDS[name]
     command = getattr(import_module(f"agent_run_id.cli.{room}"), name)
     assert command.__doc__.startswith(f"{text}\n")
     told = runid(name, "--help")
@@ -106,7 +106,7 @@ def test_the_help_of_a_command_documents_its_json_and_begins_as_the_list_of_comm
     if "--json" in told.stdout:
         assert "With --json: an" in told.stdout or "With --json: the" in told.stdout
     else:
-        assert name == "export"
+        assert name in ("export", "completion")
 
 
 def test_ctrl_c_ends_it_with_130_and_without_a_traceback() -> None:

@@ -38,7 +38,7 @@ def as_nobody(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
     program = (
         "import importlib, os, sys\n"
         "import agent_run_id.cli.app, rich.console, rich.cells, rich.text, rich.markdown, cyclopts\n"
-        "for room, _ in agent_run_id.cli.app._COMMANDS.values(): importlib.import_module(f'agent_run_id.cli.{room}')\n"
+        "for room, _ in agent_run_id.cli.app.COMMANDS.values(): importlib.import_module(f'agent_run_id.cli.{room}')\n"
         f"if os.geteuid() == 0: os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY})\n"
         "sys.exit(agent_run_id.cli.app.run(sys.argv[1:]))"
     )

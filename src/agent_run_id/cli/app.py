@@ -17,7 +17,7 @@ from agent_run_id.errors import RunNotFound
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
-__all__ = ["run"]
+__all__ = ["COMMANDS", "application", "run"]
 
 _FOUND: Final = 0
 _UNREADABLE: Final = 1
@@ -27,7 +27,7 @@ _NOT_FOUND: Final = 5
 _TROUBLE: Final = {"diff": _USAGE}
 """What cannot be read ends these otherwise: their 1 is an answer, and a script must know it from none."""
 
-_COMMANDS: Final = {
+COMMANDS: Final = {
     "ls": ("listing", "List the latest runs."),
     "find": ("finding", "Find runs by what they are and by what they said."),
     "show": ("showing", "Tell what one run was, did and came to."),
@@ -44,6 +44,7 @@ _COMMANDS: Final = {
     "doctor": ("doctor", "Check that runs cross every wall here, and that they can be recorded."),
     "prune": ("pruning", "Remove what is recorded and too old or too much."),
     "reindex": ("indexing", "Make the index anew from the journals."),
+    "completion": ("completing", "Print what makes a shell complete runid."),
 }
 
 _NO_LAST: Final = (
@@ -87,7 +88,7 @@ def _times(*, utc: bool) -> Generator[None]:
 
 
 def _run(arguments: Sequence[str]) -> int:
-    app = _app(typed=arguments[0] if arguments else None)
+    app = application(typed=arguments[0] if arguments else None)
     try:
         status = app(list(arguments))
         if sys.stdout is not None:
@@ -107,7 +108,7 @@ def _run(arguments: Sequence[str]) -> int:
     return status if isinstance(status, int) else _FOUND
 
 
-def _app(typed: str | None) -> App:
+def application(typed: str | None = None) -> App:
     """The application, with the rooms of its commands still shut: only that of the `typed` one will be opened."""
     app = App(
         name="runid",
@@ -120,7 +121,7 @@ def _app(typed: str | None) -> App:
         exit_on_error=False,
         suppress_keyboard_interrupt=False,
     )
-    for name, (room, text) in _COMMANDS.items():
+    for name, (room, text) in COMMANDS.items():
         # A text given here stands in the list of commands, but also in the way of the command's own docstring.
         app.command(f"agent_run_id.cli.{room}:{name}", name=name, help=None if name == typed else text)
     app.command(_exec, name="exec", help=SUMMARY)
@@ -147,5 +148,5 @@ def _mistake(error: CycloptsError, arguments: Sequence[str]) -> str:
 
 
 def _help_for(arguments: Sequence[str]) -> str:
-    command = arguments[0] if arguments and arguments[0] in _COMMANDS else None
+    command = arguments[0] if arguments and arguments[0] in COMMANDS else None
     return f"runid {command} --help" if command else "runid --help"
