@@ -118,9 +118,10 @@ def draw(
 
 def _told(node: Tree, *, figures: bool) -> Line:
     line = title(node.record, node.usage())
-    for link in node.record.links[:1]:
-        more = len(node.record.links) - 1
-        line += Line((f" · ⇢ {link[:8]}{f' and {more} more' if more else ''}", "quiet"))
+    told = [other[:8] for other in (node.record.duplicate_of, node.record.retry_of) if other is not None]
+    links = [link for link in node.record.links if link[:8] not in told]
+    for link in links[:1]:
+        line += Line((f" · ⇢ {link[:8]}{f' and {len(links) - 1} more' if len(links) > 1 else ''}", "quiet"))
     if node.skew is not None:
         line += Line((f" · ⇤ {duration(node.skew)}", "quiet"))
     return line + Line((_figures(node), "quiet")) if figures else line

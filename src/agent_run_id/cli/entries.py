@@ -52,7 +52,7 @@ class Entries:
         self._waterfall = waterfall
         self._now = now
         self._room = _DETAILS
-        self.without_details = 0
+        self.without_details: int = 0
 
     def entry(self, shown: Shown, events: Sequence[EventRecord]) -> Html:
         """The entry of a run.

@@ -107,7 +107,7 @@ class Printer:
     """
 
     def __init__(self, *, json: bool) -> None:
-        self.output = Output()
+        self.output: Output = Output()
         self._teller = None if json else Teller(self.output, of_whom=True)
 
     def print(self, events: Iterable[EventRecord], feed: Watch | None = None) -> None:

@@ -39,7 +39,7 @@ class Waterfall:
         self._now = now
         self.starts_at: datetime | None = tree.record.started_at or tree.subtree.started_at
         ends = [end for node in tree.walk() if (end := self._end(node.record)) is not None]
-        self.span = timedelta(0) if self.starts_at is None or not ends else max(ends) - self.starts_at
+        self.span: timedelta = timedelta(0) if self.starts_at is None or not ends else max(ends) - self.starts_at
 
     def bar(self, record: RunRecord) -> Bar | None:
         """The bar of a run; None where its start or its end is not known, or nothing took any time.

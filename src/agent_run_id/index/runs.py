@@ -55,7 +55,7 @@ class Runs:
         self._late: list[tuple[int, int, int]] = []
         self._redone: list[tuple[int]] = []
         self._nested: list[tuple[int]] = []
-        self.changed_texts = False
+        self.changed_texts: bool = False
 
     @property
     def last(self) -> int:
