@@ -70,6 +70,7 @@ bench: $(VENV)/.test
 	$(BIN)/python benchmarks/handing.py
 	$(BIN)/python benchmarks/index.py
 	$(BIN)/python benchmarks/exec.py
+	$(BIN)/python benchmarks/command.py
 
 clean:
 	rm -rf $(VENV) .ci-venvs .demo-runs .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist site

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import sys
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -125,19 +125,18 @@ def test_as_json_it_is_events_with_cursors_and_then_the_record(registry: RunRegi
 
 @pytest.mark.parametrize("columns", [40, 80, 200])
 def test_on_a_terminal_the_tree_is_drawn_in_place_and_fits(columns: int, registry: RunRegistry) -> None:
+    def act(worker: Program) -> None:
+        for _ in range(3):
+            time.sleep(0.6)
+            tell(worker, "child")
+        tell(worker, "end failed")
+
     with Program(WORKER, directory=registry.directory) as worker:
         run_id = worker.hear()
-        pid = os.fork()
-        if not pid:  # nothing but this, or the tests would go on twice
-            try:
-                for _ in range(3):
-                    time.sleep(0.6)
-                    tell(worker, "child")
-                tell(worker, "end failed")
-            finally:
-                os._exit(0)
+        thread = threading.Thread(target=act, args=[worker])
+        thread.start()
         written = runid_on_terminal(columns, "watch", run_id, "--exit-status", NO_COLOR="1")
-        os.waitpid(pid, 0)
+        thread.join()
     frames = re.split(r"\x1b\[\d+A\r\x1b\[J", written)
     heights = [int(height) for height in re.findall(r"\x1b\[(\d+)A", written)]
     assert len(frames) > 2
