@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: help demo test crash machine lint types event-format docs bench clean
+.PHONY: help demo test crash machine lint types event-format json-schema docs bench clean
 
 help:
 	@echo "make demo    trace a nested agent program and print its tree"
@@ -13,6 +13,7 @@ help:
 	@echo "make lint    format check, linter, import floors"
 	@echo "make types   mypy and pyright, both strict"
 	@echo "make event-format  make the JSON Schema and the tables of the event format from its models"
+	@echo "make json-schema  make the JSON Schema of what runid prints as JSON"
 	@echo "make docs    build the documentation into site/"
 	@echo "make bench   time it beside the alternatives, for half an hour"
 	@echo "make clean   remove what the others made"
@@ -50,6 +51,9 @@ types: $(VENV)/.lint $(VENV)/.test
 
 event-format: $(VENV)/.test
 	$(BIN)/python -m tests.event_format
+
+json-schema: $(VENV)/.test
+	$(BIN)/python -m tests.json_schema
 
 docs: $(VENV)/.docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
