@@ -202,7 +202,7 @@ def deep(tmp_path_factory: pytest.TempPathFactory) -> Place:
 
 @pytest.mark.parametrize("name", FITTED)
 @pytest.mark.parametrize("columns", [80, 200])
-@pytest.mark.parametrize("many", ["wide", "deep"])
+@pytest.mark.parametrize("many", ["wide", "deep", "hostile"])
 def test_no_line_is_wider_than_the_terminal(name: str, columns: int, many: str, request: pytest.FixtureRequest) -> None:
     place: Place = request.getfixturevalue(many)
     file, some = Screen(), ["--type", "started"] if name == "events" else []  # thirty thousand take a while
