@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: help demo test crash machine lint types event-format command-reference terminal-sessions docs bench clean
+.PHONY: help demo test crash machine lint types event-format json-schema command-reference terminal-sessions docs bench clean
 
 help:
 	@echo "make demo    trace a nested agent program and print its tree"
@@ -15,6 +15,7 @@ help:
 	@echo "make event-format  make the JSON Schema and the tables of the event format from its models"
 	@echo "make command-reference  make the page of the command from the command"
 	@echo "make terminal-sessions  record what the command looks like on a terminal"
+	@echo "make json-schema  make the JSON Schema of what runid prints as JSON"
 	@echo "make docs    build the documentation into site/"
 	@echo "make bench   time it beside the alternatives, for half an hour"
 	@echo "make clean   remove what the others made"
@@ -58,6 +59,9 @@ command-reference: $(VENV)/.test
 
 terminal-sessions: $(VENV)/.test
 	$(BIN)/python -m tests.terminal_sessions
+
+json-schema: $(VENV)/.test
+	$(BIN)/python -m tests.json_schema
 
 docs: $(VENV)/.docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

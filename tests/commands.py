@@ -15,8 +15,20 @@ import unicodedata
 
 from agent_run_id import child_env
 from agent_run_id.cli.app import run
+from tests.journal_programs.programs import NOBODY
 
-__all__ = ["EXEC", "Screen", "answer", "environment", "is_harmless", "runid", "runid_on_terminal", "without"]
+__all__ = [
+    "EXEC",
+    "Screen",
+    "answer",
+    "as_nobody",
+    "ended",
+    "environment",
+    "is_harmless",
+    "runid",
+    "runid_on_terminal",
+    "without",
+]
 
 EXEC = (sys.executable, "-m", "agent_run_id.cli", "exec")
 """The beginning of a command line that runs a program as a run."""
@@ -36,6 +48,25 @@ def runid(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         encoding="utf-8",
+        timeout=300,
+        check=False,
+    )
+
+
+def as_nobody(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+    """The command, by a user who owns nothing; all that it needs is loaded while that may be read."""
+    program = (
+        "import importlib, os, sys\n"
+        "import agent_run_id.cli.app, rich.console, rich.cells, rich.text, rich.markdown, cyclopts\n"
+        "for room, _ in agent_run_id.cli.app.COMMANDS.values(): importlib.import_module(f'agent_run_id.cli.{room}')\n"
+        f"if os.geteuid() == 0: os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY})\n"
+        "sys.exit(agent_run_id.cli.app.run(sys.argv[1:]))"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        env=environment(**more),
+        capture_output=True,
+        text=True,
         timeout=300,
         check=False,
     )
@@ -72,16 +103,21 @@ class Screen(io.StringIO):
 def answer(*arguments: str, file: io.StringIO | None = None, status: int = 0, **more: str) -> str:
     """What the command writes, without a process of its own."""
     file = io.StringIO() if file is None else file
+    assert ended(*arguments, file=file, **more) == status
+    return file.getvalue()
+
+
+def ended(*arguments: str, file: io.StringIO, **more: str) -> int:
+    """The exit status of the command, which writes into the file and has no process of its own."""
     before, during = dict(os.environ), environment(**more)
     try:
         os.environ.clear()
         os.environ.update(during)
         with contextlib.redirect_stdout(file):
-            assert run(arguments) == status
+            return run(arguments)
     finally:
         os.environ.clear()
         os.environ.update(before)
-    return file.getvalue()
 
 
 def without(missing: tuple[str, ...]) -> str:

@@ -13,11 +13,11 @@ from hypothesis import given, settings
 
 from agent_run_id import ROOT, RunId, RunNotFound, start_run
 from agent_run_id.testing import capture_runs
-from tests.commands import Screen, answer, environment, is_harmless, runid, runid_on_terminal
+from tests.commands import Screen, answer, as_nobody, environment, is_harmless, runid, runid_on_terminal
 from tests.hostile_runs import record_everywhere
 from tests.journal_programs.indexes import SEEN, started
 from tests.journal_programs.journals import crafted, event, journals_of, write_journal
-from tests.journal_programs.programs import IS_ROOT, NOBODY
+from tests.journal_programs.programs import IS_ROOT
 from tests.test_cli_terminal import PAINT, hostile_texts
 
 if TYPE_CHECKING:
@@ -31,25 +31,6 @@ def one() -> RunId:
     with start_run("one", kind="agent") as run:
         start_run("below", kind="tool").end(error="no")
     return run.id
-
-
-def as_nobody(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
-    """The command, by a user who owns nothing; all that it needs is loaded while that may be read."""
-    program = (
-        "import importlib, os, sys\n"
-        "import agent_run_id.cli.app, rich.console, rich.cells, rich.text, rich.markdown, cyclopts\n"
-        "for room, _ in agent_run_id.cli.app.COMMANDS.values(): importlib.import_module(f'agent_run_id.cli.{room}')\n"
-        f"if os.geteuid() == 0: os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY})\n"
-        "sys.exit(agent_run_id.cli.app.run(sys.argv[1:]))"
-    )
-    return subprocess.run(
-        [sys.executable, "-c", program, *arguments],
-        env=environment(**more),
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
 
 
 # Stats ----------------------------------------------------------------------------------------------------------------

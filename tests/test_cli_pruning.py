@@ -21,13 +21,12 @@ from agent_run_id.cli.sizes import bytes_of, size
 from agent_run_id.housekeeping import plan_retention, retain
 from agent_run_id.index import Index
 from agent_run_id.settings import Retention
-from tests.commands import runid
+from tests.commands import as_nobody, runid
 from tests.journal_programs.houses import Folder, age, dead, eager, files, folders, keep
 from tests.journal_programs.indexes import index_of
 from tests.journal_programs.journals import held
 from tests.journal_programs.programs import IS_ROOT, NOBODY
 from tests.terminals import Terminal
-from tests.test_cli_keeping import as_nobody
 
 DAY_S = 86_400
 PRUNE = (sys.executable, "-m", "agent_run_id.cli", "prune")

@@ -9,12 +9,11 @@ import pytest
 
 from agent_run_id import RunRegistry, start_run
 from agent_run_id.index import Index
-from tests.commands import is_harmless, runid
+from tests.commands import as_nobody, is_harmless, runid
 from tests.journal_programs.indexes import index_of, some_runs
 from tests.journal_programs.journals import journals_of
 from tests.journal_programs.programs import IS_ROOT, Program
 from tests.journal_programs.worlds import everything
-from tests.test_cli_keeping import as_nobody
 from tests.test_cli_pruning import readable_by_all
 
 if TYPE_CHECKING:

@@ -92,6 +92,7 @@ class Output:
         text = Text.assemble(*((part, STYLES[role]) for part, role in line.parts))
         lines = [text]
         if rest is not None and self.width is not None:
+            head, rest = (_cut(before, self.width - _NARROWEST) for before in (head, rest))
             room = self.width - max(len(head), len(rest))
             lines = list(text.wrap(console, max(room, _NARROWEST))) or lines
             for part in lines:
@@ -100,6 +101,13 @@ class Output:
             with console.capture() as painted:  # so that it is we who write, and who meet a pipe that is broken
                 console.print(Text.assemble((head if number == 0 else rest or "", "dim"), part), soft_wrap=True)
             self.write(painted.get())
+
+
+def _cut(head: str, width: int) -> str:
+    """The end of what stands before a line: all of the branches of a deep tree would leave no room for the line."""
+    if len(head) <= width:
+        return head
+    return f"⋯{head[len(head) - width + 1 :]}" if width > 0 else ""
 
 
 def _standard_output(encoding: str | None) -> TextIO:

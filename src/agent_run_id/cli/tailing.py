@@ -11,13 +11,13 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from agent_run_id.cli.happenings import Teller, Types, document, types_of
-from agent_run_id.cli.options import AsJson, Directory, Ref, opened
+from agent_run_id.cli.options import AsJson, Directory, Ref, nothing_in, opened
 from agent_run_id.cli.output import Output, complain
 from agent_run_id.errors import InvalidCursorError
 from agent_run_id.latest import latest_events
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator
+    from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 
     from agent_run_id.following import Watch
     from agent_run_id.registry import RunRegistry
@@ -69,7 +69,10 @@ def tail(
     with opened(directory) as registry:
         run_id = None if ref is None else registry.get(ref).id
         if not follow and after is None:
-            printer.print(_latest(registry, run_id, lines, wanted))
+            found = _latest(registry, run_id, lines, wanted)
+            printer.print(found)
+            if not found and run_id is None and lines and not wanted:
+                complain(nothing_in(registry.directory, is_named=directory is not None))
             return 0
         try:
             feed = registry.watch(run_id, after=after, timeout=_LOOK_S)
@@ -85,7 +88,7 @@ def tail(
     return _TIMED_OUT if follow else 0
 
 
-def _latest(registry: RunRegistry, run_id: str | None, count: int, wanted: frozenset[str]) -> Iterable[EventRecord]:
+def _latest(registry: RunRegistry, run_id: str | None, count: int, wanted: frozenset[str]) -> Collection[EventRecord]:
     if not count:
         return ()
     if run_id is not None:

@@ -12,7 +12,7 @@ from agent_run_id.cli.documents import array, encoded, object_of
 from agent_run_id.cli.moments import MOMENTS, when
 from agent_run_id.cli.options import AsJson, Directory, Ref, opened
 from agent_run_id.cli.output import Output, complain
-from agent_run_id.cli.tables import fitted
+from agent_run_id.cli.tables import fitted, shortened
 from agent_run_id.rendering import Line, clean, costed, counted, title, tokens
 from agent_run_id.usage import NOTHING
 
@@ -30,6 +30,8 @@ _Since = Annotated[datetime | None, when("--since", f"Only runs that started the
 _Until = Annotated[datetime | None, when("--until", "Only runs that started before.")]
 _HEADINGS: Final = ("RUNS", "CALLS", "INPUT", "OUTPUT")
 _ALL: Final = "all"
+_CURRENCY: Final = 12
+"""Columns of the name of one on a terminal: anything may have been recorded as that."""
 
 
 def usage(
@@ -105,10 +107,12 @@ def _tell_groups(found: UsageBreakdown, output: Output) -> None:
         _cells("-" if group.value is None else group.value, group.runs, group.total, currencies)
         for group in found.groups
     ]
-    headings = [found.by.upper(), *_HEADINGS, *(map(clean, currencies) if currencies else ["COST"])]
+    most = None if output.width is None else _CURRENCY
+    names = [str(shortened(Line(clean(currency)), most)) for currency in currencies]
+    headings = [found.by.upper(), *_HEADINGS, *(names or ["COST"])]
     last = _cells(_ALL, found.runs, found.total, currencies)
     layout = fitted([headings, *rows, last], output.width, shrinking=(0,), right=range(1, len(headings)))
-    output.line(Line(("".join(layout.padded(headings)), "quiet")))
+    output.line(shortened(Line(("".join(layout.padded(headings)), "quiet")), output.width))
     for row in rows:
         _tell_row(layout.padded(row), "name", output)
     _tell_row(layout.padded(last), "heading", output)
@@ -116,7 +120,7 @@ def _tell_groups(found: UsageBreakdown, output: Output) -> None:
 
 def _tell_row(cells: Sequence[str], role: Role, output: Output) -> None:
     first, *others = cells
-    output.line(Line((first, role), *others))
+    output.line(shortened(Line((first, role), *others), output.width))
 
 
 def _cells(value: str, runs: int, used: UsageTotal, currencies: Sequence[str]) -> list[str]:
