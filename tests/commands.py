@@ -62,9 +62,12 @@ def as_nobody(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
         f"if os.geteuid() == 0: os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY})\n"
         "sys.exit(agent_run_id.cli.app.run(sys.argv[1:]))"
     )
+    # Nobody could not save what was covered, and would say so.
+    traced = [name for name in os.environ if name.startswith("COVERAGE_")]
+    env = {name: value for name, value in environment(**more).items() if name not in traced}
     return subprocess.run(
         [sys.executable, "-c", program, *arguments],
-        env=environment(**more),
+        env=env,
         capture_output=True,
         text=True,
         timeout=300,
