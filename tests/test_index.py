@@ -318,6 +318,40 @@ def test_what_a_process_recorded_just_before_its_death_is_read(tmp_path: Path, m
     assert (record.status, record.output) == ("succeeded", "the last word")
 
 
+ROTATES_AND_ENDS_WHEN_TOLD = """
+import os, sys
+import agent_run_id.journal_file as room
+from agent_run_id import start_run
+room._LOOK_US = 0
+run = start_run("run")
+print("recorded", flush=True)
+sys.stdin.readline()
+room.SEGMENT_BYTES = 0
+run.step("the last of its file")
+run.end(output="the last word")
+os._exit(0)
+"""
+
+
+def test_what_a_process_recorded_in_a_new_file_just_before_its_death_is_read_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reader has listed the journals, but not the one with the end: no run that succeeded is said to be lost."""
+    with Program(ROTATES_AND_ENDS_WHEN_TOLD, directory=tmp_path) as program, RunRegistry(tmp_path) as registry:
+        program.hear()
+        assert registry.get("@last").status == "running"
+
+        def dies_first(path: str, header: Header) -> State:
+            if program.process.poll() is None:
+                program.tell()
+                program.process.wait()
+            return state_of(path, header)
+
+        monkeypatch.setattr(folder_room, "state_of", dies_first)
+        assert registry.get("@last").status == "succeeded"
+        assert len(journals_of(tmp_path)) >= 2
+
+
 ROTATES_WHEN_TOLD = """
 import shutil, sys
 import agent_run_id.journal_file as room

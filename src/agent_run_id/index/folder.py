@@ -8,6 +8,7 @@ grown.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -93,8 +94,21 @@ class Folder:
                 self._see(name, path, status, look, before)
         # Who lives is asked before anything is read, and then read to the end: what a dead process wrote is all there.
         look.states = _states(look.found)
+        if "dead" in look.states.values():
+            self._see_last_files(look, before)
         look.found = _with_past(look.found)
         return look
+
+    def _see_last_files(self, look: Look, before: dict[str, tuple[int, int, Header]]) -> None:
+        """Add what the dead went on in after the folder was listed, and before they were asked whether they live."""
+        listed = len(look.found)
+        for name, path, parsed in self._entries():
+            if name not in look.names and not parsed.is_bundle:
+                with suppress(FileNotFoundError):
+                    self._see(name, path, os.stat(path), look, before)  # noqa: PTH116
+        late = [found for found in look.found[listed:] if look.states.get(found.header.process) == "dead"]
+        look.found[listed:] = late  # of others nobody knows yet whether they live; they come with the next look
+        look.names.update(found.name for found in late)
 
     def _entries(self) -> list[tuple[str, str, Name]]:
         try:
