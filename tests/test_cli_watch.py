@@ -201,6 +201,9 @@ def test_a_tail_that_was_stopped_goes_on_behind_its_cursor(registry: RunRegistry
     rest = runid("tail", "--after", events[1]["cursor"], "--type", "run.ended", "--json").stdout.splitlines()
     assert without_cursor(json.loads(line) for line in rest) == without_cursor(events[2:])
     assert runid("tail", "--after", "x").returncode == 2
+    many = runid("tail", "-n", "9" * 30)
+    assert (many.returncode, many.stdout) == (2, "")
+    assert "1000000" in many.stderr
 
 
 def test_of_one_run_it_is_what_happened_to_it_and_below(registry: RunRegistry) -> None:

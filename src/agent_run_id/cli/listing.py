@@ -28,7 +28,6 @@ _HEADINGS: Final = ("ID", "STATUS", "STARTED", "TOOK", "RUNS", "KIND", "USER", "
 _ROLES: Final[tuple[Role | None, ...]] = ("id", None, "quiet", "plain", "quiet", "plain", "plain", "name")
 _TO_THE_RIGHT: Final = (3, 4)
 _MAY_SHRINK: Final = (5, 6, 7)
-_MOST: Final = 2**62  # what is more than a database can count is all
 
 # Fixed, so that in a pipe the line of a run does not depend on the runs beside it.
 _WIDTHS_IN_A_PIPE: Final = (8, 11, 19, 14, 6, 8, 8, 0)
@@ -58,7 +57,7 @@ def ls(
     With --json: an array of records, each as in `agent_run_id.RunRecord`.
     """
     with opened(directory) as registry:
-        found = registry.find(status=status, kind=kind, root_only=not everything, limit=min(limit, _MOST))
+        found = registry.find(status=status, kind=kind, root_only=not everything, limit=limit)
         rows = [] if json else counted(registry, found)
         anything = bool(found) or bool(registry.find(limit=1))
     output = Output()

@@ -28,6 +28,7 @@ __all__ = ["After", "Printer", "Timeout", "resumable", "tail"]
 _USAGE: Final = 2
 _TIMED_OUT: Final = 124
 _LOOK_S: Final = 0.5
+_MOST: Final = 1_000_000
 _OF_ONE_TYPE: Final = 1000
 """Of so many events one is taken to be of the type that is asked for."""
 
@@ -39,7 +40,10 @@ Timeout = Annotated[
 ]
 _Follow = Annotated[bool, Parameter(name=["--follow", "-f"], negative="", help="Go on with what is being recorded.")]
 _Lines = Annotated[
-    int, Parameter(name=["--lines", "-n"], validator=Number(gte=0), help="How many of the latest events to begin with.")
+    int,
+    Parameter(
+        name=["--lines", "-n"], validator=Number(gte=0, lte=_MOST), help="How many of the latest events to begin with."
+    ),
 ]
 
 
@@ -61,7 +65,7 @@ def tail(
     process, until Ctrl-C; then it tells the cursor with which another one goes on where it stopped, missing nothing.
     With --after alone it ends when it has told what was recorded since.
 
-    With --json: an event on each line, each as in `agent_run_id.EventRecord`, with -f also "cursor".
+    With --json: an event on each line, each as in `agent_run_id.schema.EventRecord`, with -f also "cursor".
 
     Exit status: 0, or 124 when --timeout is over.
     """
