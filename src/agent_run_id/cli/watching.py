@@ -57,8 +57,8 @@ def watch(
     the run as it is, one for each event, and one for what became of it. A run that waits, for a person or for somebody
     who takes it over, is watched on. Stopped by Ctrl-C or --timeout, it tells in a pipe with which --after it goes on.
 
-    With --json: an event on each line, each as in `agent_run_id.schema.EventRecord`, with "cursor"; in the end an object with
-    "record", the run as in `agent_run_id.RunRecord`.
+    With --json: an event on each line, each as in `agent_run_id.schema.EventRecord`, with "cursor"; in the end an
+    object with "record", the run as in `agent_run_id.RunRecord`.
 
     Exit status: 0 when it has ended, with --exit-status 0 succeeded, 1 failed, 3 lost, 4 cancelled; 5 no such run; 124
     when --timeout was over first.
